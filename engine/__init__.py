@@ -1,0 +1,1 @@
+"""Duetto: two co-trained Allegro potentials as one energy-conserving force field."""

@@ -1,0 +1,1 @@
+"""Kernels and their plain-torch references. Imports nothing of the engine."""
