@@ -1,0 +1,153 @@
+"""Distances and wrapping in any cell: triclinic, partly periodic, smaller than the distance."""
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from ase.geometry import complete_cell, minkowski_reduce
+from scipy.spatial import cKDTree  # type: ignore[import-untyped]
+
+from duetto.errors import InputError
+
+Array: TypeAlias = npt.NDArray[np.float64]
+Indices: TypeAlias = npt.NDArray[np.int64]
+
+# Below this height, in Å, a periodic cell is flat; ten times under the shortest bond there is.
+MINIMUM_HEIGHT = 0.05
+
+# Fractional slack for the rounding of a coordinate on the cell's face, as in `ase.Atoms.wrap`.
+FACE = 1e-7
+
+
+class Nearest(NamedTuple):
+    """For each query its `distance` (Q,) in Å to the nearest point, and which `point` (Q,) it is.
+
+    Where no point lies within the limit: distance inf, point -1.
+    """
+
+    distance: Array
+    point: Indices
+
+
+def check_geometry(positions: Array, cell: Array, pbc: npt.NDArray[np.bool_]) -> None:
+    """Refuse positions and cells in which no distance is defined.
+
+    Raises:
+        InputError: a position is not finite; a periodic direction has no cell vector; the
+            periodic vectors are (nearly) parallel or shorter than `MINIMUM_HEIGHT`.
+    """
+    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+    if len(bad):
+        raise InputError(f"structure: atom {bad[0]} has a position that is not finite")
+    if not np.isfinite(cell).all():
+        raise InputError("structure: the cell has an entry that is not finite")
+    for axis in np.flatnonzero(pbc):
+        if not cell[axis].any():
+            raise InputError(
+                f"structure: periodic along {'abc'[axis]}, but that cell vector is zero; "
+                "give the cell or switch the periodicity off"
+            )
+    if pbc.any() and _heights(_basis(cell, pbc))[pbc].min() < MINIMUM_HEIGHT:
+        raise InputError(
+            "structure: the periodic cell vectors are parallel or nearly so (flat cell): "
+            f"{np.round(cell[pbc], 6).tolist()}"
+        )
+
+
+def wrap(positions: Array, cell: Array, pbc: npt.NDArray[np.bool_]) -> Array:
+    """Positions (A, 3) moved into the cell along its periodic vectors.
+
+    A cell vector along which the structure is not periodic plays no part. An atom less than
+    `FACE` of a cell vector below a face stays there instead of jumping to the opposite one.
+    """
+    if not pbc.any():
+        return positions
+    basis = _basis(cell, pbc)
+    cells = np.where(pbc, np.floor(positions @ np.linalg.inv(basis) + FACE), 0.0)
+    return np.asarray(positions - cells @ basis)
+
+
+def nearest(
+    queries: Array,
+    points: Array,
+    cell: Array,
+    pbc: npt.NDArray[np.bool_],
+    limit: float,
+    *,
+    skip_self: Indices | None = None,
+) -> Nearest:
+    """The nearest point, over all periodic images, of each query.
+
+    All images that can lie within `limit` are written out, so the cell may be smaller than
+    `limit`. Time and memory are O((Q + P) log P) plus the images in the shell around the cell.
+
+    Args:
+        queries: (Q, 3), Å.
+        points: (P, 3), Å.
+        cell: (3, 3), rows are the vectors, Å.
+        pbc: (3,).
+        limit: Å; only points closer than this count.
+        skip_self: (Q,), for each query the point that is the query itself (-1: none), which
+            does not count; its periodic images do.
+    """
+    if not len(queries) or not len(points):
+        return Nearest(np.full(len(queries), np.inf), np.full(len(queries), -1))
+    queries, images, source = _write_images_out(queries, points, cell, pbc, limit)
+    tree = cKDTree(images)
+    if skip_self is None:
+        distance, hit = tree.query(queries, distance_upper_bound=limit)
+    else:
+        distance, hit = tree.query(queries, k=2, distance_upper_bound=limit)
+        # The first hit is the query itself unless another point coincides with it.
+        itself = (np.append(source, -2)[hit[:, 0]] == skip_self) & (distance[:, 0] < FACE)
+        pick = (np.arange(len(queries)), itself.astype(np.int64))
+        distance, hit = distance[pick], hit[pick]
+    return Nearest(distance, np.append(source, -1)[hit])
+
+
+def _basis(cell: Array, pbc: npt.NDArray[np.bool_]) -> Array:
+    """The periodic vectors, completed by unit vectors perpendicular to them."""
+    return np.asarray(complete_cell(np.where(pbc[:, None], cell, 0.0)))
+
+
+def _heights(basis: Array) -> Array:
+    """Distance between the opposite faces of the cell, per vector; 0 where it is flat."""
+    volume = abs(np.linalg.det(basis))
+    faces = [np.linalg.norm(np.cross(basis[k - 2], basis[k - 1])) for k in range(3)]
+    return np.array([volume / face if face > 0 else 0.0 for face in faces])
+
+
+def _write_images_out(
+    queries: Array, points: Array, cell: Array, pbc: npt.NDArray[np.bool_], limit: float
+) -> tuple[Array, Array, Indices]:
+    """Wrapped queries, and every image of a point that can be within `limit` of one of them."""
+    source = np.arange(len(points))
+    if not pbc.any():
+        return queries, points, source
+    # A reduced basis needs the fewest images; the lattice, and so every distance, is the same.
+    basis = np.asarray(minkowski_reduce(_basis(cell, pbc), pbc)[0])
+    queries, points = wrap(queries, basis, pbc), wrap(points, basis, pbc)
+    inverse = np.linalg.inv(basis)
+    reach = min(limit, _farthest(queries, points, basis, pbc)) / _heights(basis) + FACE
+    for axis in np.flatnonzero(pbc):
+        shifts = np.arange(-np.ceil(reach[axis]), np.ceil(reach[axis]) + 1)
+        spread = (points[None] + shifts[:, None, None] * basis[axis]).reshape(-1, 3)
+        fraction = spread @ inverse[:, axis]
+        kept = (fraction >= -reach[axis] - FACE) & (fraction <= 1 + reach[axis] + FACE)
+        points, source = spread[kept], np.tile(source, len(shifts))[kept]
+    return queries, points, source
+
+
+def _farthest(queries: Array, points: Array, basis: Array, pbc: npt.NDArray[np.bool_]) -> float:
+    """An upper bound, in Å, of the distance from any query to the nearest image of a point.
+
+    Rounding fractional differences to the nearest image leaves at most half of each periodic
+    vector; across the other directions nothing is gained by images.
+    """
+    along = np.linalg.norm(basis[pbc], axis=1).sum() / 2
+    across = np.zeros(3)
+    if not pbc.all():
+        inverse = np.linalg.inv(basis)[:, ~pbc]
+        both = np.concatenate([queries, points]) @ inverse
+        across = both.max(axis=0) - both.min(axis=0)
+    return float(along + np.linalg.norm(across)) * (1 + FACE) + FACE
