@@ -1,0 +1,1 @@
+"""How the Pt+CO reference set is made: structures, sampling, labels, export."""
