@@ -16,7 +16,7 @@ from pathlib import Path
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ptco.calculators import describe_calculator, load_calculator
-from ptco.checks import adsorption, carbon_monoxide, equation_of_state
+from ptco.checks import adsorption, carbon_monoxide, equation_of_state, pressure_modulus
 from ptco.families import FAMILIES
 from ptco.frames import SPLITS, collect, finished, make, plan, write_compressed
 from ptco.provenance import summarise, write_provenance
@@ -85,6 +85,7 @@ def sample_all(options: argparse.Namespace) -> None:
     for number, trajectory in enumerate(trajectories, 1):
         record = make(trajectory, sampler, options.seed, options.frames)
         print(f"{number}/{len(trajectories)} {trajectory.name} {record}", flush=True)
+    checked(options, "pressure", lambda: pressure_modulus(calculator, lattice_constant))
     gas = checked(options, "co", lambda: carbon_monoxide(calculator))
     checked(
         options,

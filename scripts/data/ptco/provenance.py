@@ -12,7 +12,8 @@ from duetto.files import atomic_write
 
 EXPECTED = {
     "lattice_constant": ("Pt lattice constant", "Å", 3.974),
-    "bulk_modulus_GPa": ("Pt bulk modulus", "GPa", 241.0),
+    "bulk_modulus_GPa": ("Pt bulk modulus, Birch-Murnaghan energy fit", "GPa", 241.0),
+    "bulk_modulus_pressure_GPa": ("Pt bulk modulus, pressure slope", "GPa", 241.0),
     "co_bond": ("CO bond length", "Å", 1.146),
     "adsorption_top": ("CO adsorption, top", "eV", -1.84),
     "adsorption_bridge": ("CO adsorption, bridge", "eV", None),
