@@ -34,6 +34,7 @@ from torch import Tensor
 
 from duetto.kernels.activations import ACTIVATIONS
 from duetto.kernels.harmonics import spherical_harmonics
+from duetto.kernels.padding import Padding
 from duetto.kernels.radial import BesselBasis, RadialBasis, polynomial_cutoff
 
 
@@ -193,17 +194,18 @@ def atomic_energies(
     length = vectors.norm(dim=1)
     x = length / expert.cutoffs[types, neighbour_types]
     harmonics = spherical_harmonics(vectors / length[:, None], expert.l_max).to(dtype)
+    padding = Padding.of(centre, len(centre_types))
+    padded_harmonics = padding.pad(harmonics)
     hidden = [_two_body(expert, expert.radial(x).to(dtype), types, neighbour_types)]
-    tensor_weights = torch.einsum("eh,hru->eru", hidden[0], expert.PV)
-    degree = degree_of_component(expert.l_max, vectors.device)
-    edge_tensor = tensor_weights[:, degree] * harmonics[:, :, None]
+    tensor_weights = hidden[0] @ expert.PV.flatten(1)
     environments: list[Tensor] = []
     for n in range(expert.num_layers):
-        environments.append(
-            _environment(expert, n, hidden[n], harmonics, centre, centre_types, degree)
-        )
+        moments = padded_harmonics.transpose(1, 2) @ padding.pad(hidden[n])
+        environments.append(_environment(expert, n, moments, centre_types))
         functional = tensor_functional(expert.contractions[: n + 1], environments)
-        scalars = (edge_tensor * functional[centre]).sum(dim=1)
+        projections = padded_harmonics @ _block_diagonal(functional, expert.l_max)
+        products = tensor_weights * padding.unpad(projections)
+        scalars = products.unflatten(1, (expert.l_max + 1, -1)).sum(dim=1)
         hidden.append(_latent(expert, n, hidden, scalars))
     edge_energies = _readout(expert, hidden)
     sums = torch.zeros(len(centre_types), dtype=torch.float64, device=vectors.device)
@@ -239,24 +241,29 @@ def _hidden_layers(pre_activation: Tensor, inner: tuple[Tensor, ...], name: str 
     return hidden
 
 
-def _environment(
-    expert: FoldedExpert,
-    n: int,
-    hidden: Tensor,
-    harmonics: Tensor,
-    centre: Tensor,
-    centre_types: Tensor,
-    degree: Tensor,
-) -> Tensor:
-    """A_i = norm · (PE_n)ᵀ H_i with H_i = Σ_j h_n Y_lm, as (A, D, U)."""
-    D = harmonics.shape[1]
-    moments = torch.zeros(
-        len(centre_types), D, hidden.shape[1], dtype=hidden.dtype, device=hidden.device
-    )
-    moments = moments.index_add(0, centre, harmonics[:, :, None] * hidden[:, None, :])
-    projection = expert.PE[n][:, degree]
-    environment = torch.einsum("adh,hdu->adu", moments, projection)
+def _environment(expert: FoldedExpert, n: int, moments: Tensor, centre_types: Tensor) -> Tensor:
+    """A_i = norm · (PE_n)ᵀ H_i from the moments H_i = Σ_j h_n Y_lm (A, D, H), as (A, D, U)."""
+    blocks = moments.split(_components(expert.l_max), dim=1)
+    environment = torch.cat([block @ expert.PE[n][:, r] for r, block in enumerate(blocks)], dim=1)
     return environment * expert.norm[centre_types][:, None, None]
+
+
+def _components(l_max: int) -> list[int]:
+    return [2 * degree + 1 for degree in range(l_max + 1)]
+
+
+def _block_diagonal(functional: Tensor, l_max: int) -> Tensor:
+    """(A, D, U) to (A, D, R U): each degree's rows in columns of their own, zeros elsewhere.
+
+    Y @ this is Σ_m Y_lm N_i[u, lm] for every degree at once.
+    """
+    R = l_max + 1
+    blocks = functional.split(_components(l_max), dim=1)
+    U = functional.shape[2]
+    wide = [
+        torch.nn.functional.pad(block, (r * U, (R - 1 - r) * U)) for r, block in enumerate(blocks)
+    ]
+    return torch.cat(wide, dim=1)
 
 
 def tensor_functional(contractions: tuple[Contraction, ...], environments: list[Tensor]) -> Tensor:
@@ -293,7 +300,7 @@ def _latent(expert: FoldedExpert, n: int, hidden: list[Tensor], scalars: Tensor)
     """h_{n+1} = φ(Σ_{m ≤ n} h_m · Wh_nm + s_n · Ws_n)."""
     pre_activation = scalars @ expert.Ws[n]
     for m, matrix in enumerate(expert.Wh[n]):
-        pre_activation = pre_activation + hidden[m] @ matrix
+        pre_activation = torch.addmm(pre_activation, hidden[m], matrix)
     return _hidden_layers(pre_activation, expert.latent_inner[n], expert.latent_activation)
 
 
@@ -301,7 +308,7 @@ def _readout(expert: FoldedExpert, hidden: list[Tensor]) -> Tensor:
     """e_ij = φ(Σ_m h_m · Rh_m) · ro."""
     pre_activation = hidden[0] @ expert.Rh[0]
     for vector, matrix in zip(hidden[1:], expert.Rh[1:], strict=True):
-        pre_activation = pre_activation + vector @ matrix
+        pre_activation = torch.addmm(pre_activation, vector, matrix)
     last = _hidden_layers(pre_activation, expert.readout_inner, expert.readout_activation)
     return last @ expert.ro
 

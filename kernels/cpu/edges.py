@@ -1,0 +1,232 @@
+"""From atoms to edges and back: distances, harmonics, radial basis, and their adjoint."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from duetto.kernels.cpu.compiling import compiled
+
+
+@compiled
+def gather_edges(
+    positions: Any,
+    cell: Any,
+    first: Any,
+    neighbor: Any,
+    shift: Any,
+    centres: Any,
+    types: Any,
+    cutoff_squared: Any,
+    rows: Any,
+    neighbour: Any,
+    pair: Any,
+    vectors: Any,
+) -> int:
+    """Edges of a chunk of centres that are shorter than the cutoff now.
+
+    Differences of positions are taken in double precision and stored in that of `vectors`.
+
+    Args:
+        positions: (A, 3) float64.
+        cell: (3, 3) float64, rows are the cell's vectors.
+        first: (A + 1,) start of each atom's neighbours in the list.
+        neighbor: (list,) int32.
+        shift: (list, 3) int, periodic images of the neighbours.
+        centres: (n,) int64.
+        types: (A,) int64, the expert's type of every atom.
+        cutoff_squared: (T, T) float64.
+        rows: (n + 1,) int64 OUTPUT, start of each centre's edges.
+        neighbour: (E,) int32 OUTPUT.
+        pair: (E,) int64 OUTPUT, centre type · T + neighbour type.
+        vectors: (3, E) OUTPUT.
+
+    Returns:
+        The number of edges.
+    """
+    num_types = cutoff_squared.shape[0]
+    edges = 0
+    for row in range(centres.shape[0]):
+        i = centres[row]
+        rows[row] = edges
+        xi, yi, zi = positions[i, 0], positions[i, 1], positions[i, 2]
+        ti = types[i]
+        for slot in range(first[i], first[i + 1]):
+            j = neighbor[slot]
+            a, b, c = shift[slot, 0], shift[slot, 1], shift[slot, 2]
+            dx, dy, dz = positions[j, 0] - xi, positions[j, 1] - yi, positions[j, 2] - zi
+            if a != 0 or b != 0 or c != 0:
+                dx += a * cell[0, 0] + b * cell[1, 0] + c * cell[2, 0]
+                dy += a * cell[0, 1] + b * cell[1, 1] + c * cell[2, 1]
+                dz += a * cell[0, 2] + b * cell[1, 2] + c * cell[2, 2]
+            if dx * dx + dy * dy + dz * dz < cutoff_squared[ti, types[j]]:
+                neighbour[edges] = j
+                pair[edges] = ti * num_types + types[j]
+                vectors[0, edges] = dx
+                vectors[1, edges] = dy
+                vectors[2, edges] = dz
+                edges += 1
+    rows[centres.shape[0]] = edges
+    return edges
+
+
+@functools.cache
+def lengths(dtype: str) -> Callable[..., None]:
+    """Compile `lengths(vectors, length)`: (3, E) to (E,) OUTPUT."""
+
+    @compiled
+    def kernel(vectors: Any, length: Any) -> None:
+        for e in range(vectors.shape[1]):
+            x, y, z = vectors[0, e], vectors[1, e], vectors[2, e]
+            length[e] = math.sqrt(x * x + y * y + z * z)
+
+    return kernel
+
+
+@functools.cache
+def harmonics(dtype: str, l_max: int) -> Callable[..., None]:
+    """Compile `harmonics(vectors, length, Y)`: Y (E, D) OUTPUT, as in `kernels.harmonics`."""
+    T = np.float32 if dtype == "float32" else np.float64
+    s3, s5h, s15, s15h = T(3**0.5), T(5**0.5 / 2), T(15**0.5), T(15**0.5 / 2)
+    s35, s105, s105h, s21, s7h = (
+        T(4.375**0.5),
+        T(105**0.5),
+        T(105**0.5 / 2),
+        T(2.625**0.5),
+        T(7**0.5 / 2),
+    )
+    one, two, three, four = T(1.0), T(2.0), T(3.0), T(4.0)
+
+    @compiled
+    def kernel(vectors: Any, length: Any, Y: Any) -> None:
+        for e in range(length.shape[0]):
+            inverse = one / length[e]
+            x, y, z = vectors[0, e] * inverse, vectors[1, e] * inverse, vectors[2, e] * inverse
+            Y[e, 0] = one
+            if l_max >= 1:
+                Y[e, 1] = s3 * x
+                Y[e, 2] = s3 * y
+                Y[e, 3] = s3 * z
+            if l_max >= 2:
+                Y[e, 4] = s15 * x * z
+                Y[e, 5] = s15 * x * y
+                Y[e, 6] = s5h * (two * y * y - x * x - z * z)
+                Y[e, 7] = s15 * y * z
+                Y[e, 8] = s15h * (z * z - x * x)
+            if l_max >= 3:
+                Y[e, 9] = s35 * x * (three * z * z - x * x)
+                Y[e, 10] = s105 * x * y * z
+                Y[e, 11] = s21 * x * (four * y * y - x * x - z * z)
+                Y[e, 12] = s7h * y * (two * y * y - three * x * x - three * z * z)
+                Y[e, 13] = s21 * z * (four * y * y - x * x - z * z)
+                Y[e, 14] = s105h * y * (z * z - x * x)
+                Y[e, 15] = s35 * z * (z * z - three * x * x)
+
+    return kernel
+
+
+@functools.cache
+def edge_gradients(dtype: str, l_max: int) -> Callable[..., None]:
+    """Compile `edge_gradients(vectors, length, gY, gr, gradient)`.
+
+    gradient (E, 3) OUTPUT = dE/dr_ij from gY (E, D) = dE/dY and gr (E,) = ∂E/∂|r_ij|: harmonics
+    depend on the direction alone, so their gradient is projected off it and divided by the length.
+    """
+    T = np.float32 if dtype == "float32" else np.float64
+    s3, s5, s15 = T(3**0.5), T(5**0.5), T(15**0.5)
+    s35, s105, s105h, s21, s7h = (
+        T(4.375**0.5),
+        T(105**0.5),
+        T(105**0.5 / 2),
+        T(2.625**0.5),
+        T(7**0.5 / 2),
+    )
+    one, two, three, four, six, eight = T(1.0), T(2.0), T(3.0), T(4.0), T(6.0), T(8.0)
+
+    @compiled
+    def kernel(vectors: Any, length: Any, gY: Any, gr: Any, gradient: Any) -> None:
+        for e in range(length.shape[0]):
+            inverse = one / length[e]
+            x, y, z = vectors[0, e] * inverse, vectors[1, e] * inverse, vectors[2, e] * inverse
+            gx, gy, gz = s3 * gY[e, 1], s3 * gY[e, 2], s3 * gY[e, 3]
+            if l_max >= 2:
+                a, b, c, d, f = gY[e, 4], gY[e, 5], gY[e, 6], gY[e, 7], gY[e, 8]
+                gx += s15 * (z * a + y * b - x * f) - s5 * x * c
+                gy += s15 * (x * b + z * d) + two * s5 * y * c
+                gz += s15 * (x * a + y * d + z * f) - s5 * z * c
+            if l_max >= 3:
+                a, b, c, d = gY[e, 9], gY[e, 10], gY[e, 11], gY[e, 12]
+                f, g, h = gY[e, 13], gY[e, 14], gY[e, 15]
+                xx, yy, zz = x * x, y * y, z * z
+                gx += s35 * (three * (zz - xx) * a - six * x * z * h) + s105 * (
+                    y * z * b - x * y * g
+                )
+                gx += (
+                    s21 * ((four * yy - three * xx - zz) * c - two * x * z * f)
+                    - six * s7h * x * y * d
+                )
+                gy += s105 * x * z * b + s105h * (zz - xx) * g + eight * s21 * y * (x * c + z * f)
+                gy += three * s7h * (two * yy - xx - zz) * d
+                gz += s35 * (six * x * z * a + three * (zz - xx) * h) + s105 * (
+                    x * y * b + y * z * g
+                )
+                gz += (
+                    s21 * ((four * yy - xx - three * zz) * f - two * x * z * c)
+                    - six * s7h * y * z * d
+                )
+            radial = gr[e] - (gx * x + gy * y + gz * z) * inverse
+            gradient[e, 0] = gx * inverse + radial * x
+            gradient[e, 1] = gy * inverse + radial * y
+            gradient[e, 2] = gz * inverse + radial * z
+
+    return kernel
+
+
+@compiled
+def edge_virial(gradient: Any, vectors: Any, virial: Any) -> None:
+    """Virial of a chunk, (3, 3) float64 OUTPUT = −Σ r_ij ⊗ g_ij with g_ij = dE/dr_ij."""
+    for k in range(3):
+        for m in range(3):
+            total = 0.0
+            for e in range(gradient.shape[0]):
+                total -= np.float64(vectors[k, e]) * np.float64(gradient[e, m])
+            virial[k, m] = total
+
+
+@compiled
+def scatter_forces(
+    starts: Any, rows: Any, centres: Any, neighbour: Any, gradient: Any, forces: Any
+) -> None:
+    """Turn edge gradients g_ij = dE/dr_ij into forces: F_i += Σ_j g_ij, F_j −= g_ij.
+
+    One edge after the other in the order of the list, so that the sums repeat bit for bit.
+
+    Args:
+        starts: (n,) int64, where each centre's edges begin in `gradient`.
+        rows: (n,) int64, how many there are.
+        centres: (n,) int64.
+        neighbour: (list,) int32.
+        gradient: (list, 3).
+        forces: (A, 3) float64, ADDED TO.
+    """
+    for row in range(centres.shape[0]):
+        fx, fy, fz = 0.0, 0.0, 0.0
+        for e in range(starts[row], starts[row] + rows[row]):
+            gx = np.float64(gradient[e, 0])
+            gy = np.float64(gradient[e, 1])
+            gz = np.float64(gradient[e, 2])
+            j = neighbour[e]
+            forces[j, 0] -= gx
+            forces[j, 1] -= gy
+            forces[j, 2] -= gz
+            fx += gx
+            fy += gy
+            fz += gz
+        i = centres[row]
+        forces[i, 0] += fx
+        forces[i, 1] += fy
+        forces[i, 2] += fz
