@@ -14,6 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from duetto.kernels.cpu.compiling import compiled
+from duetto.kernels.cpu.vector import lanes_for, load, multiply, splat, store
 
 KINDS = {
     None: 0,
@@ -150,13 +151,15 @@ def activate_adjoint(dtype: str, width: int) -> Callable[..., None]:
 
     The columns read from `gh` are set to zero, for their place is used again.
     """
-    T = np.float32 if dtype == "float32" else np.float64
+    T, lanes = np.float32 if dtype == "float32" else np.float64, lanes_for(dtype, width)
 
     @compiled
     def kernel(gh: Any, column: int, slope: Any, gz: Any) -> None:
+        zero = splat(lanes, T(0.0))
         for e in range(slope.shape[0]):
-            for c in range(width):
-                gz[e, c] = gh[e, column + c] * slope[e, c]
-                gh[e, column + c] = T(0.0)
+            for c in range(0, width, lanes):
+                here = load(lanes, gh, (e, column + c))
+                store(gz, (e, c), multiply(here, load(lanes, slope, (e, c))))
+                store(gh, (e, column + c), zero)
 
     return kernel

@@ -14,6 +14,15 @@ from typing import Any
 import numpy as np
 
 from duetto.kernels.cpu.compiling import compiled
+from duetto.kernels.cpu.vector import (
+    lanes_for,
+    load,
+    multiply,
+    multiply_add,
+    splat,
+    store,
+    total,
+)
 
 
 def _type(dtype: str) -> Any:
@@ -23,42 +32,40 @@ def _type(dtype: str) -> Any:
 @functools.cache
 def two_body(dtype: str, size: int, width: int) -> Callable[..., None]:
     """Compile `two_body(B, pair, K1, z)`: z (E, width) OUTPUT = B · K1[pair]."""
-    T = _type(dtype)
+    T, lanes = _type(dtype), lanes_for(dtype, width)
 
     @compiled
     def kernel(B: Any, pair: Any, K1: Any, z: Any) -> None:
         for e in range(B.shape[0]):
-            matrix = K1[pair[e]]
-            for c in range(width):
-                z[e, c] = T(0.0)
-            for b in range(size):
-                value = B[e, b]
-                for c in range(width):
-                    z[e, c] += value * matrix[b, c]
+            t = pair[e]
+            for c in range(0, width, lanes):
+                sums = splat(lanes, T(0.0))
+                for b in range(size):
+                    sums = multiply_add(splat(lanes, B[e, b]), load(lanes, K1, (t, b, c)), sums)
+                store(z, (e, c), sums)
 
     return kernel
 
 
 @functools.cache
 def two_body_adjoint(dtype: str, size: int, width: int) -> Callable[..., None]:
-    """Compile `two_body_adjoint(dB, pair, K1, gz, gr)`: gr (E,) OUTPUT = Σ_b dB_b K1[pair]_b · gz."""
-    T = _type(dtype)
+    """Compile `two_body_adjoint(dB, pair, K1, gz, gr)`.
+
+    gr (E,) OUTPUT = Σ_b dB_b K1[pair]_b · gz.
+    """
+    T, lanes = _type(dtype), lanes_for(dtype, width)
 
     @compiled
     def kernel(dB: Any, pair: Any, K1: Any, gz: Any, gr: Any) -> None:
-        slope = np.empty(width, dtype=T)
         for e in range(dB.shape[0]):
-            matrix = K1[pair[e]]
-            for c in range(width):
-                slope[c] = T(0.0)
-            for b in range(size):
-                value = dB[e, b]
-                for c in range(width):
-                    slope[c] += value * matrix[b, c]
-            total = T(0.0)
-            for c in range(width):
-                total += slope[c] * gz[e, c]
-            gr[e] = total
+            t = pair[e]
+            sums = splat(lanes, T(0.0))
+            for c in range(0, width, lanes):
+                slope = splat(lanes, T(0.0))
+                for b in range(size):
+                    slope = multiply_add(splat(lanes, dB[e, b]), load(lanes, K1, (t, b, c)), slope)
+                sums = multiply_add(slope, load(lanes, gz, (e, c)), sums)
+            gr[e] = total(sums)
 
     return kernel
 
@@ -66,24 +73,21 @@ def two_body_adjoint(dtype: str, size: int, width: int) -> Callable[..., None]:
 @functools.cache
 def moments(dtype: str, D: int, width: int) -> Callable[..., None]:
     """Compile `moments(rows, norm, Y, h, column, H)`: H (D, n, width) OUTPUT = norm Σ_j h Y."""
-    T = _type(dtype)
+    T, lanes = _type(dtype), lanes_for(dtype, width)
 
     @compiled
     def kernel(rows: Any, norm: Any, Y: Any, h: Any, column: int, H: Any) -> None:
-        sums = np.empty((D, width), dtype=T)
         for row in range(rows.shape[0] - 1):
-            for d in range(D):
-                for c in range(width):
-                    sums[d, c] = T(0.0)
-            for e in range(rows[row], rows[row + 1]):
+            factor = splat(lanes, norm[row])
+            begin, end = rows[row], rows[row + 1]
+            for c in range(0, width, lanes):
                 for d in range(D):
-                    value = Y[e, d]
-                    for c in range(width):
-                        sums[d, c] += value * h[e, column + c]
-            factor = norm[row]
-            for d in range(D):
-                for c in range(width):
-                    H[d, row, c] = factor * sums[d, c]
+                    sums = splat(lanes, T(0.0))
+                    for e in range(begin, end):
+                        sums = multiply_add(
+                            splat(lanes, Y[e, d]), load(lanes, h, (e, column + c)), sums
+                        )
+                    store(H, (d, row, c), multiply(factor, sums))
 
     return kernel
 
@@ -94,7 +98,7 @@ def moments_adjoint(dtype: str, D: int, width: int) -> Callable[..., None]:
 
     gh += norm Σ_d Y_d gH_d and gY_d += norm h · gH_d, both ADDED TO.
     """
-    T = _type(dtype)
+    T, lanes = _type(dtype), lanes_for(dtype, width)
 
     @compiled
     def kernel(
@@ -102,18 +106,25 @@ def moments_adjoint(dtype: str, D: int, width: int) -> Callable[..., None]:
     ) -> None:
         scaled = np.empty((D, width), dtype=T)
         for row in range(rows.shape[0] - 1):
-            factor = norm[row]
+            factor = splat(lanes, norm[row])
             for d in range(D):
-                for c in range(width):
-                    scaled[d, c] = factor * gH[d, row, c]
+                for c in range(0, width, lanes):
+                    store(scaled, (d, c), multiply(factor, load(lanes, gH, (d, row, c))))
             for e in range(rows[row], rows[row + 1]):
+                for c in range(0, width, lanes):
+                    sums = load(lanes, gh, (e, column + c))
+                    for d in range(D):
+                        sums = multiply_add(
+                            splat(lanes, Y[e, d]), load(lanes, scaled, (d, c)), sums
+                        )
+                    store(gh, (e, column + c), sums)
                 for d in range(D):
-                    value = Y[e, d]
-                    total = T(0.0)
-                    for c in range(width):
-                        gh[e, column + c] += value * scaled[d, c]
-                        total += h[e, column + c] * scaled[d, c]
-                    gY[e, d] += total
+                    product = splat(lanes, T(0.0))
+                    for c in range(0, width, lanes):
+                        product = multiply_add(
+                            load(lanes, h, (e, column + c)), load(lanes, scaled, (d, c)), product
+                        )
+                    gY[e, d] += total(product)
 
     return kernel
 
@@ -125,21 +136,25 @@ def contract(dtype: str, U: int) -> Callable[..., None]:
     out (n, I, U) OUTPUT: out_i = Σ w[path] c A_j q_k, one product's matrix applied from the left to
     a row vector q (n, K, U), with A (D, n, U).
     """
-    T = _type(dtype)
+    T, lanes = _type(dtype), lanes_for(dtype, U)
 
     @compiled
     def kernel(
         i: Any, j: Any, k: Any, path: Any, coefficient: Any, weights: Any, A: Any, q: Any, out: Any
     ) -> None:
+        zero = splat(lanes, T(0.0))
         for row in range(out.shape[0]):
             for component in range(out.shape[1]):
-                for u in range(U):
-                    out[row, component, u] = T(0.0)
+                for u in range(0, U, lanes):
+                    store(out, (row, component, u), zero)
             for n in range(i.shape[0]):
-                a, b, c, w = i[n], j[n], k[n], path[n]
-                value = coefficient[n]
-                for u in range(U):
-                    out[row, a, u] += value * weights[w, u] * A[b, row, u] * q[row, c, u]
+                value = splat(lanes, coefficient[n])
+                for u in range(0, U, lanes):
+                    term = multiply(value, load(lanes, weights, (path[n], u)))
+                    term = multiply(term, load(lanes, A, (j[n], row, u)))
+                    here = load(lanes, out, (row, i[n], u))
+                    term = multiply_add(term, load(lanes, q, (row, k[n], u)), here)
+                    store(out, (row, i[n], u), term)
 
     return kernel
 
@@ -150,7 +165,7 @@ def contract_adjoint(dtype: str, U: int) -> Callable[..., None]:
 
     gA (D, n, U) is ADDED TO; gq (n, K, U) OUTPUT.
     """
-    T = _type(dtype)
+    T, lanes = _type(dtype), lanes_for(dtype, U)
 
     @compiled
     def kernel(
@@ -166,17 +181,23 @@ def contract_adjoint(dtype: str, U: int) -> Callable[..., None]:
         gA: Any,
         gq: Any,
     ) -> None:
+        zero = splat(lanes, T(0.0))
         for row in range(gout.shape[0]):
             for component in range(gq.shape[1]):
-                for u in range(U):
-                    gq[row, component, u] = T(0.0)
+                for u in range(0, U, lanes):
+                    store(gq, (row, component, u), zero)
             for n in range(i.shape[0]):
-                a, b, c, w = i[n], j[n], k[n], path[n]
-                value = coefficient[n]
-                for u in range(U):
-                    seed = value * weights[w, u] * gout[row, a, u]
-                    gA[b, row, u] += seed * q[row, c, u]
-                    gq[row, c, u] += seed * A[b, row, u]
+                a, b, c = i[n], j[n], k[n]
+                value = splat(lanes, coefficient[n])
+                for u in range(0, U, lanes):
+                    seed = multiply(value, load(lanes, weights, (path[n], u)))
+                    seed = multiply(seed, load(lanes, gout, (row, a, u)))
+                    environment = load(lanes, A, (b, row, u))
+                    vector = load(lanes, q, (row, c, u))
+                    here = load(lanes, gA, (b, row, u))
+                    store(gA, (b, row, u), multiply_add(seed, vector, here))
+                    here = load(lanes, gq, (row, c, u))
+                    store(gq, (row, c, u), multiply_add(seed, environment, here))
 
     return kernel
 
@@ -188,21 +209,23 @@ def scalars(dtype: str, l_max: int, U: int) -> Callable[..., None]:
     s (E, columns), columns `column` … + U OUTPUT: s_u = Σ_l wV_lu Σ_m Y_lm N_lmu, with
     wV (E, R U) and N (n, D, U).
     """
-    T = _type(dtype)
+    T, lanes = _type(dtype), lanes_for(dtype, U)
     R = l_max + 1
 
     @compiled
     def kernel(rows: Any, wV: Any, Y: Any, N: Any, s: Any, column: int) -> None:
         for row in range(rows.shape[0] - 1):
             for e in range(rows[row], rows[row + 1]):
-                for u in range(U):
-                    total = T(0.0)
+                for u in range(0, U, lanes):
+                    sums = splat(lanes, T(0.0))
                     for degree in range(R):
-                        inner = T(0.0)
+                        inner = splat(lanes, T(0.0))
                         for m in range(degree * degree, (degree + 1) * (degree + 1)):
-                            inner += Y[e, m] * N[row, m, u]
-                        total += wV[e, degree * U + u] * inner
-                    s[e, column + u] = total
+                            inner = multiply_add(
+                                splat(lanes, Y[e, m]), load(lanes, N, (row, m, u)), inner
+                            )
+                        sums = multiply_add(load(lanes, wV, (e, degree * U + u)), inner, sums)
+                    store(s, (e, column + u), sums)
 
     return kernel
 
@@ -213,7 +236,7 @@ def scalars_adjoint(dtype: str, l_max: int, U: int) -> Callable[..., None]:
 
     gwV (E, R U) and gY (E, D) are ADDED TO; gN (n, D, U) OUTPUT.
     """
-    T = _type(dtype)
+    T, lanes = _type(dtype), lanes_for(dtype, U)
     R, D = l_max + 1, (l_max + 1) ** 2
 
     @compiled
@@ -228,32 +251,26 @@ def scalars_adjoint(dtype: str, l_max: int, U: int) -> Callable[..., None]:
         gY: Any,
         gN: Any,
     ) -> None:
-        sums = np.empty((D, U), dtype=T)
-        seed = np.empty(U, dtype=T)
-        inner = np.empty(U, dtype=T)
+        zero = splat(lanes, T(0.0))
         for row in range(rows.shape[0] - 1):
             for m in range(D):
-                for u in range(U):
-                    sums[m, u] = T(0.0)
+                for u in range(0, U, lanes):
+                    store(gN, (row, m, u), zero)
             for e in range(rows[row], rows[row + 1]):
-                for degree in range(R):
-                    for u in range(U):
-                        seed[u] = gs[e, column + u] * wV[e, degree * U + u]
-                        inner[u] = T(0.0)
-                    for m in range(degree * degree, (degree + 1) * (degree + 1)):
-                        value = Y[e, m]
-                        total = T(0.0)
-                        for u in range(U):
-                            functional = N[row, m, u]
-                            inner[u] += value * functional
-                            sums[m, u] += value * seed[u]
-                            total += seed[u] * functional
-                        gY[e, m] += total
-                    for u in range(U):
-                        gwV[e, degree * U + u] += gs[e, column + u] * inner[u]
-            for m in range(D):
-                for u in range(U):
-                    gN[row, m, u] = sums[m, u]
+                for u in range(0, U, lanes):
+                    outer = load(lanes, gs, (e, column + u))
+                    for degree in range(R):
+                        seed = multiply(outer, load(lanes, wV, (e, degree * U + u)))
+                        inner = splat(lanes, T(0.0))
+                        for m in range(degree * degree, (degree + 1) * (degree + 1)):
+                            value = splat(lanes, Y[e, m])
+                            functional = load(lanes, N, (row, m, u))
+                            inner = multiply_add(value, functional, inner)
+                            here = load(lanes, gN, (row, m, u))
+                            store(gN, (row, m, u), multiply_add(value, seed, here))
+                            gY[e, m] += total(multiply(seed, functional))
+                        here = load(lanes, gwV, (e, degree * U + u))
+                        store(gwV, (e, degree * U + u), multiply_add(outer, inner, here))
 
     return kernel
 
@@ -265,19 +282,21 @@ def readout(dtype: str, width: int) -> Callable[..., None]:
     energy (n,) float64 OUTPUT = Σ_j last · ro, and gz (E, width) OUTPUT = seed_i ro φ'(z): the
     adjoint starts where the energy ends. `seed` (n,) is dE/d(Σ_j e_ij).
     """
-    T = _type(dtype)
+    T, lanes = _type(dtype), lanes_for(dtype, width)
 
     @compiled
     def kernel(rows: Any, last: Any, slope: Any, ro: Any, seed: Any, energy: Any, gz: Any) -> None:
         for row in range(rows.shape[0] - 1):
-            total = 0.0
-            factor = seed[row]
+            summed = 0.0
+            factor = splat(lanes, seed[row])
             for e in range(rows[row], rows[row + 1]):
-                edge = T(0.0)
-                for c in range(width):
-                    edge += last[e, c] * ro[c]
-                    gz[e, c] = factor * ro[c] * slope[e, c]
-                total += edge
-            energy[row] = total
+                edge = splat(lanes, T(0.0))
+                for c in range(0, width, lanes):
+                    weight = load(lanes, ro, (c,))
+                    edge = multiply_add(load(lanes, last, (e, c)), weight, edge)
+                    slopes = load(lanes, slope, (e, c))
+                    store(gz, (e, c), multiply(multiply(factor, weight), slopes))
+                summed += total(edge)
+            energy[row] = summed
 
     return kernel
