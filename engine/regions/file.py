@@ -34,9 +34,9 @@ class FileArray:
         marked = self._read()
         self._check_same_atoms(atoms, marked)
         column = self._column(marked)
-        is_text = column.dtype.kind == "U"
+        is_text = column.dtype.kind in "OU"
         if isinstance(self.value, str) and is_text:
-            return np.asarray(column == self.value)
+            return np.asarray(column.astype(str) == self.value)
         if is_text or isinstance(self.value, str):
             raise InputError(
                 f"{self.place.key}: column {self.array!r} of {self.path} has "
@@ -74,7 +74,9 @@ class FileArray:
         wanted = self.frame or 0
         frames: list[ase.Atoms] = []
         try:
-            for frame in ase.io.iread(path, index=":", format="extxyz"):
+            for frame in ase.io.iread(
+                path, index=":", format="extxyz", do_not_split_by_at_sign=True
+            ):
                 frames.append(frame)
                 if len(frames) > (1 if self.frame is None else wanted):
                     break

@@ -37,10 +37,9 @@ class Layers:
         layer = self._number_layers(atoms, wrapped_positions(atoms)[inner])
         found = int(layer.max(initial=-1)) + 1
         if self.count > found:
+            allowed = f"1 to {found}, the layers more than {self.spacing:g} Å (spacing) apart"
             raise self.place.at(self.side).refuse(
-                self.count,
-                f"1 to {found}, the layers along {self.axis} that are more than "
-                f"{self.spacing:g} Å apart (see spacing)",
+                self.count, allowed if found else "nothing, as `of` holds no atoms here"
             )
         mask = np.zeros(len(atoms), dtype=bool)
         mask[inner] = layer >= found - self.count if self.side == "top" else layer < self.count

@@ -67,6 +67,11 @@ def wrap(positions: Array, cell: Array, pbc: npt.NDArray[np.bool_]) -> Array:
     return np.asarray(positions - cells @ basis)
 
 
+def across(positions: Array, cell: Array, pbc: npt.NDArray[np.bool_]) -> Array:
+    """Coordinates (A, N), in Å, along the N directions perpendicular to all periodic vectors."""
+    return np.asarray(positions @ np.linalg.inv(_basis(cell, pbc))[:, ~pbc])
+
+
 def nearest(
     queries: Array,
     points: Array,
@@ -145,9 +150,6 @@ def _farthest(queries: Array, points: Array, basis: Array, pbc: npt.NDArray[np.b
     vector; across the other directions nothing is gained by images.
     """
     along = np.linalg.norm(basis[pbc], axis=1).sum() / 2
-    across = np.zeros(3)
-    if not pbc.all():
-        inverse = np.linalg.inv(basis)[:, ~pbc]
-        both = np.concatenate([queries, points]) @ inverse
-        across = both.max(axis=0) - both.min(axis=0)
-    return float(along + np.linalg.norm(across)) * (1 + FACE) + FACE
+    beside = across(np.concatenate([queries, points]), basis, pbc)
+    extent = np.linalg.norm(beside.max(axis=0) - beside.min(axis=0))
+    return float(along + extent) * (1 + FACE) + FACE

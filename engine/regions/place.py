@@ -102,7 +102,7 @@ def number(
     span = f"of {above:g} < x <= {limit:g}" if above is not None else f"of |x| <= {limit:g}"
     allowed = " ".join(["a number", unit, span] if unit else ["a number", span])
     if isinstance(value, str) and _is_number(value):
-        allowed += "; this is text (YAML reads 1e3 and '1' as text: write 1.0e+3, 1)"
+        allowed += "; this is text: leave the quotes out"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise place.refuse(value, allowed)
     least = -limit if above is None else math.nextafter(above, math.inf)
