@@ -1,6 +1,5 @@
 """Activations with their derivatives, in one pass: h = φ(z), slope = φ'(z)."""
 
-# ruff: noqa: N806
 from __future__ import annotations
 
 import functools

@@ -43,7 +43,7 @@ def gather_edges(
         rows: (n + 1,) int64 OUTPUT, start of each centre's edges.
         neighbour: (E,) int32 OUTPUT.
         pair: (E,) int64 OUTPUT, centre type · T + neighbour type.
-        vectors: (3, E) OUTPUT.
+        vectors: (E, 3) OUTPUT.
 
     Returns:
         The number of edges.
@@ -66,9 +66,9 @@ def gather_edges(
             if dx * dx + dy * dy + dz * dz < cutoff_squared[ti, types[j]]:
                 neighbour[edges] = j
                 pair[edges] = ti * num_types + types[j]
-                vectors[0, edges] = dx
-                vectors[1, edges] = dy
-                vectors[2, edges] = dz
+                vectors[edges, 0] = dx
+                vectors[edges, 1] = dy
+                vectors[edges, 2] = dz
                 edges += 1
     rows[centres.shape[0]] = edges
     return edges
@@ -76,12 +76,12 @@ def gather_edges(
 
 @functools.cache
 def lengths(dtype: str) -> Callable[..., None]:
-    """Compile `lengths(vectors, length)`: (3, E) to (E,) OUTPUT."""
+    """Compile `lengths(vectors, length)`: (E, 3) to (E,) OUTPUT."""
 
     @compiled
     def kernel(vectors: Any, length: Any) -> None:
-        for e in range(vectors.shape[1]):
-            x, y, z = vectors[0, e], vectors[1, e], vectors[2, e]
+        for e in range(vectors.shape[0]):
+            x, y, z = vectors[e, 0], vectors[e, 1], vectors[e, 2]
             length[e] = math.sqrt(x * x + y * y + z * z)
 
     return kernel
@@ -105,7 +105,7 @@ def harmonics(dtype: str, l_max: int) -> Callable[..., None]:
     def kernel(vectors: Any, length: Any, Y: Any) -> None:
         for e in range(length.shape[0]):
             inverse = one / length[e]
-            x, y, z = vectors[0, e] * inverse, vectors[1, e] * inverse, vectors[2, e] * inverse
+            x, y, z = vectors[e, 0] * inverse, vectors[e, 1] * inverse, vectors[e, 2] * inverse
             Y[e, 0] = one
             if l_max >= 1:
                 Y[e, 1] = s3 * x
@@ -151,7 +151,7 @@ def edge_gradients(dtype: str, l_max: int) -> Callable[..., None]:
     def kernel(vectors: Any, length: Any, gY: Any, gr: Any, gradient: Any) -> None:
         for e in range(length.shape[0]):
             inverse = one / length[e]
-            x, y, z = vectors[0, e] * inverse, vectors[1, e] * inverse, vectors[2, e] * inverse
+            x, y, z = vectors[e, 0] * inverse, vectors[e, 1] * inverse, vectors[e, 2] * inverse
             gx, gy, gz = s3 * gY[e, 1], s3 * gY[e, 2], s3 * gY[e, 3]
             if l_max >= 2:
                 a, b, c, d, f = gY[e, 4], gY[e, 5], gY[e, 6], gY[e, 7], gY[e, 8]
@@ -193,7 +193,7 @@ def edge_virial(gradient: Any, vectors: Any, virial: Any) -> None:
         for m in range(3):
             total = 0.0
             for e in range(gradient.shape[0]):
-                total -= np.float64(vectors[k, e]) * np.float64(gradient[e, m])
+                total -= np.float64(vectors[e, k]) * np.float64(gradient[e, m])
             virial[k, m] = total
 
 

@@ -49,7 +49,7 @@ class Chunk:
         rows: (n + 1,) int64, start of each centre's edges.
         pair: (E,) int64, centre type · T + neighbour type.
         types: (n,) int64, centre types.
-        vectors: (3, E) r_j − r_i, Å.
+        vectors: (E, 3) r_j − r_i, Å.
         weight: (n,) float64, weight of each centre's energy in the mixture.
     """
 
@@ -122,7 +122,6 @@ class CPUExpert:
         """
         self.dtype = dtype
         name = "float32" if dtype == torch.float32 else "float64"
-        self._source = expert
         f = expert.to(dtype)
         self.l_max, self.L, self.U = f.l_max, f.num_layers, f.num_channels
         self.R, self.D = self.l_max + 1, (self.l_max + 1) ** 2
@@ -198,6 +197,23 @@ class CPUExpert:
         self._scalars_adjoint = stages.scalars_adjoint(name, self.l_max, self.U)
         self._readout = stages.readout(name, self.readout_layers.widths[-1])
         self.zbl = f.zbl
+
+    @property
+    def numpy_dtype(self) -> Any:
+        """The NumPy type of `dtype`."""
+        return np.float32 if self.dtype == torch.float32 else np.float64
+
+    @property
+    def floats_per_edge(self) -> int:
+        """Numbers that a chunk keeps per edge, about."""
+        networks = (self.two_body_layers, *self.latent_layers, self.readout_layers)
+        return (
+            2 * self.column[-1]
+            + 2 * self.R * self.U
+            + 2 * self.D
+            + 2 * self.B
+            + sum(3 * sum(layers.widths) for layers in networks)
+        )
 
     def evaluate(self, work: Workspace, chunk: Chunk, energy: Array, gradient: Array) -> None:
         """Energies of the chunk's centres and dE/dr_ij of its edges.

@@ -1,0 +1,1 @@
+"""The same function of the same arguments on different hardware."""

@@ -1,0 +1,1 @@
+"""The potential for other people's programs."""
