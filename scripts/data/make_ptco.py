@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from ase import Atoms
@@ -67,7 +68,7 @@ def settle(options: argparse.Namespace) -> None:
     atomic_write(path, json.dumps(settings))
 
 
-def checked(options: argparse.Namespace, name: str, measure: object) -> dict:
+def checked(options: argparse.Namespace, name: str, measure: Callable[[], dict]) -> dict:
     """A measurement of the calculator, made once for a work folder."""
     path = options.frames / f"check_{name}.json"
     if not path.exists():

@@ -86,7 +86,8 @@ def add_co(
         if kinds is not None and site.kind not in kinds:
             continue
         centre = site.centre(slab)
-        reach = np.linalg.norm(slab.positions[site.atoms[0]] + site.shifts[0] @ slab.cell - centre)
+        touching = slab.positions[site.atoms[0]] + site.shifts[0] @ slab.cell.array
+        reach = float(np.linalg.norm(touching - centre))
         height = np.sqrt(max(PT_C_BOND[site.kind] ** 2 - reach**2, 0.25))
         height += rng.normal(0.0, 0.05) + abs(rng.normal(0.0, lift))
         carbon = centre + height * site.normal + rng.normal(0.0, 0.1, 3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -201,7 +202,7 @@ def _covered(
     kind: str,
     temperature: float,
     largest: int,
-    **placement: object,
+    **placement: Any,
 ) -> Atoms:
     """A thermal slab with 1 to `largest` CO."""
     ideal = _slab(sampler, rng, kind, temperature, _CO_SIZES)
