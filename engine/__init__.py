@@ -1,1 +1,40 @@
 """Duetto: two co-trained Allegro potentials as one energy-conserving force field."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from duetto.calculators.ase import DuettoCalculator
+    from duetto.errors import InputError, RunStopped
+    from duetto.pair import Expert, ExpertPair
+    from duetto.potential import Potential
+    from duetto.regions import Regions
+
+__version__ = "0.1.0"
+__all__ = [
+    "DuettoCalculator",
+    "Expert",
+    "ExpertPair",
+    "InputError",
+    "Potential",
+    "Regions",
+    "RunStopped",
+    "__version__",
+]
+
+_HOMES = {
+    "DuettoCalculator": "duetto.calculators.ase",
+    "Expert": "duetto.pair",
+    "ExpertPair": "duetto.pair",
+    "InputError": "duetto.errors",
+    "Potential": "duetto.potential",
+    "Regions": "duetto.regions",
+    "RunStopped": "duetto.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: `import duetto` stays quick."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'duetto' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

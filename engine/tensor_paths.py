@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -179,7 +180,7 @@ def _clebsch_gordan(j1: int, m1: int, j2: int, m2: int, j3: int, m3: int) -> flo
 
 def _real_to_complex(degree: int) -> Tensor:
     """(2 l + 1, 2 l + 1) complex128: columns are real, rows complex spherical harmonics."""
-    matrix = torch.zeros(2 * degree + 1, 2 * degree + 1, dtype=torch.complex128)
+    matrix = np.zeros((2 * degree + 1, 2 * degree + 1), dtype=np.complex128)
     root = 1 / math.sqrt(2)
     matrix[degree, degree] = 1
     for m in range(1, degree + 1):
@@ -188,4 +189,4 @@ def _real_to_complex(degree: int) -> Tensor:
         matrix[degree - m, degree - m] = -1j * root
         matrix[degree + m, degree + m] = sign * root
         matrix[degree + m, degree - m] = 1j * sign * root
-    return (-1j) ** degree * matrix
+    return torch.from_numpy((-1j) ** degree * matrix)

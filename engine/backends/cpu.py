@@ -183,7 +183,8 @@ class CPUBackend:
     def _workspace(self) -> Workspace:
         if not hasattr(self._local, "work"):
             self._local.work = Workspace(self.dtype)
-        return self._local.work  # type: ignore[no-any-return]
+        work: Workspace = self._local.work
+        return work
 
 
 def _one_torch_thread() -> None:

@@ -65,19 +65,24 @@ class ReferenceBackend:
         virial: Tensor,
     ) -> None:
         expert = self._experts[job.role]
-        slots, row = _slots(neighbors, centres)
-        send = lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(self.device)  # noqa: E731
-        i, j, row = send(centres)[send(row)], send(neighbors.neighbor[slots]).long(), send(row)
-        shift = send(neighbors.shift[slots]).double()
-        types, w = send(job.types), send(weight)
+        slots, rows = _slots(neighbors, centres)
+        row = self._send(rows)
+        i, j = self._send(centres)[row], self._send(neighbors.neighbor[slots]).long()
+        shift = self._send(neighbors.shift[slots]).double()
+        types, w = self._send(job.types), self._send(weight)
         vectors = positions[j] - positions[i] + shift @ cell
         near = (vectors**2).sum(1) < expert.cutoffs[types[i], types[j]] ** 2
         i, j, row, vectors = i[near], j[near], row[near], vectors[near].requires_grad_()
-        centre_energies = atomic_energies(expert, vectors, row, types[send(centres)], types[j])
+        centre_energies = atomic_energies(
+            expert, vectors, row, types[self._send(centres)], types[j]
+        )
         (gradient,) = torch.autograd.grad((centre_energies * w).sum(), vectors)
-        energies.index_add_(0, send(centres), (centre_energies * w).detach())
+        energies.index_add_(0, self._send(centres), (centre_energies * w).detach())
         forces.index_add_(0, i, gradient).index_add_(0, j, -gradient)
         virial -= vectors.detach().T @ gradient
+
+    def _send(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
 
 def _chunks(job: ExpertWork, neighbors: NeighborList) -> list[tuple[np.ndarray, np.ndarray]]:

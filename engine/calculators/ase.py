@@ -20,7 +20,7 @@ class DuettoCalculator(Calculator):
 
     The partition is resolved once, on the first structure that the calculator meets, and stays as
     it is while positions and cell change: that is what makes the forces a gradient. It is resolved
-    again when the atoms themselves change (their number, species or periodicity), or on `repartition`.
+    again when the atoms themselves change (number, species or periodicity), or on `repartition`.
     """
 
     implemented_properties: ClassVar[list[str]] = [

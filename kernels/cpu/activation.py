@@ -27,7 +27,7 @@ KINDS = {
 }
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _bits_as_float(typingctx: Any, bits: Any) -> Any:
     """Reinterpret an integer's bits as the floating-point number of the same size."""
     pairs = {types.int32: types.float32, types.int64: types.float64}

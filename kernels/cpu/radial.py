@@ -49,7 +49,7 @@ def bessel(dtype: str, size: int, p: float, integer_roots: bool) -> Callable[...
     """
     T = np.float32 if dtype == "float32" else np.float64
     series = _series(T)
-    pi, one, half, zero = T(math.pi), T(1.0), T(0.5), T(0.0)
+    pi, one, half = T(math.pi), T(1.0), T(0.5)
     c0, c1, c2 = T((p + 1) * (p + 2) / 2), T(p * (p + 2)), T(p * (p + 1) / 2)
     d0 = T(p * (p + 1) * (p + 2) / 2)
     two, power, whole = T(2.0), int(p) - 1, float(p).is_integer()
