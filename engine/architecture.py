@@ -164,6 +164,9 @@ def check_supported(architecture: AllegroArchitecture) -> None:
     _require_integer("num_scalar_features", a.num_scalar_features, 1, 4096)
     _require_integer("num_tensor_features", a.num_tensor_features, 1, 4096)
     _require_integer("radial_chemical_embed_dim", a.embedding_dim, 1, 4096)
+    if isinstance(a.embedding, BesselEmbedding):
+        even = a.embedding_dim % 2 == 0
+        _require(even, "radial_chemical_embed_dim", a.embedding_dim, "an even number")
     flags = ("parity", "tp_path_channel_coupling", "weight_individual_irreps")
     for flag in flags:
         value = getattr(a, flag)

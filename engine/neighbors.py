@@ -14,6 +14,7 @@ from ase.geometry import complete_cell
 from numpy.typing import NDArray
 
 from duetto.errors import InputError
+from duetto.kernels.cpu.pairs import count_neighbors, keep_neighbors
 
 Array = NDArray[Any]
 
@@ -73,16 +74,18 @@ class NeighborList:
         )
         box = complete_cell(np.where(self.pbc[:, None], cell, 0.0))
         i, j, S = search.compute(
-            points=np.ascontiguousarray(positions), box=box, periodic=self.pbc, quantities="ijS"
+            points=np.ascontiguousarray(positions),
+            box=box,
+            periodic=self.pbc,
+            quantities="ijS",
+            copy=False,
         )
-        i, keep = i.astype(np.int64), slice(None)
-        if np.ptp(self.ranges) > 0:
-            vectors = positions[j] - positions[i] + S @ box
-            keep = np.einsum("ex,ex->e", vectors, vectors) < (self.ranges[i] + self.skin) ** 2
-            i = i[keep]
-        self.first = np.searchsorted(i, np.arange(A + 1)).astype(np.int64)
-        self.neighbor = j[keep].astype(np.int32)
-        self.shift = S[keep].astype(np.int16)
+        reach_squared = (self.ranges + self.skin) ** 2
+        self.first = np.zeros(A + 1, dtype=np.int64)
+        count_neighbors(i, j, S, positions, box, reach_squared, self.first)
+        self.neighbor = np.empty(self.first[-1], dtype=np.int32)
+        self.shift = np.empty((self.first[-1], 3), dtype=np.int16)
+        keep_neighbors(i, j, S, positions, box, reach_squared, self.neighbor, self.shift)
         self.reference, self._cell = positions.copy(), cell.copy()
         self.n_rebuilds += 1
 

@@ -41,7 +41,7 @@ class Padding:
     def pad(self, values: Tensor) -> Tensor:
         """(E, C) to (A, N, C); differentiable to any order."""
         rows = _Pad.apply(values, self.slot, self.atoms * self.width)
-        return rows.view(self.atoms, self.width, -1)
+        return rows.view(self.atoms, self.width, values.shape[1])
 
     def unpad(self, values: Tensor) -> Tensor:
         """(A, N, C) to (E, C), dropping the padding; differentiable to any order."""

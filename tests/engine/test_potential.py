@@ -247,7 +247,7 @@ def test_bad_atoms_are_named() -> None:
     gold.symbols[3] = "Au"
     with pytest.raises(InputError, match="atom 3 is Au"):
         potential(gold, w)
-    with pytest.raises(InputError, match="weight 1.5 of atom 2"):
+    with pytest.raises(InputError, match=r"weight 1\.5 of atom 2"):
         potential(atoms, np.where(np.arange(len(atoms)) == 2, 1.5, 1.0))
     with pytest.raises(InputError, match="lacks"):
         potential(atoms, w, ExpertPair(None, low_fidelity()))

@@ -40,7 +40,8 @@ def chunk(counts: list[int], dtype: str) -> tuple[Chunk, np.ndarray, np.ndarray]
         {"l_max": 3, "num_layers": 3},
         {"l_max": 1, "num_layers": 1, "width": 16},
         {"num_tensor_features": 14},  # wider than the hidden vectors that share its place
-        {"width": 7, "num_tensor_features": 5},  # nothing divides by a vector's length
+        # Nothing here divides by a vector's length.
+        {"width": 7, "num_tensor_features": 5, "embedding_dim": 6},
         {"latent": MLPShape(2, 6, "gelu"), "readout": MLPShape(0, 0, None)},
     ],
     ids=["plain", "deep", "low_fidelity", "wide_tensor", "odd_widths", "two_hidden_layers"],
