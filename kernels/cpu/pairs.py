@@ -58,7 +58,7 @@ def keep_neighbors(
     neighbor: Any,
     neighbor_shift: Any,
 ) -> None:
-    """The neighbours counted by `count_neighbors`: neighbor (list,) and its shift (list, 3) OUTPUT."""
+    """Write the neighbours that were counted: neighbor (list,) and shift (list, 3), both OUTPUT."""
     slot = 0
     for pair in range(i.shape[0]):
         if _within_reach(pair, i, j, shift, positions, cell, reach_squared):
