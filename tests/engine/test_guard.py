@@ -9,10 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from ase.build import add_adsorbate, fcc111, molecule
 
 from duetto.errors import InputError, RunStopped
 from duetto.guard import MOTION, Guard
 from duetto.guard_checks import Configuration, find_unseen, seen_pairs
+from duetto.potential import Potential
+from duetto.regions import Regions
+from tests.pairs import mismatched_pair
 
 R_MAX = 4.5
 KNOWN = [["Pt", "Pt"], ["C", "Pt"], ["C", "O"], ["O", "C"], ["C", "C"], ["O", "O"], ["O", "Pt"]]
@@ -560,3 +564,39 @@ def test_bad_configuration_is_refused_by_place(value, message):
     with pytest.raises(InputError) as caught:
         Guard.from_config(value)
     assert message in str(caught.value)
+
+
+# --- with the real potential ----------------------------------------------------------------
+
+
+def test_promotion_inside_an_evaluation_of_the_real_potential():
+    atoms = fcc111("Pt", (4, 2, 2), a=3.92, vacuum=6.0)
+    atoms.pbc = [True, True, False]
+    add_adsorbate(atoms, molecule("CO"), 1.85, "ontop", mol_index=1)
+    pair = mismatched_pair()
+    pair.provenance["lf"] = {"seen_pairs": KNOWN}
+    within = {"within": {"distance": 4.2, "of": {"species": ["C", "O"]}}}
+    weights = Regions.from_dict({"complex": within}).weights(atoms)
+    potential = Potential(pair, list(atoms.symbols), weights, atoms.pbc, dtype="float64")
+    guard = Guard("promote")
+    guard.attach(potential)
+    cell, positions = torch.tensor(atoms.cell.array), torch.tensor(atoms.positions)
+    potential.evaluate(positions, cell)
+    assert guard.events == []
+
+    # The molecule hops along the row of atoms to the next top site.
+    positions[-2:, 0] += 3.92 / math.sqrt(2)
+    plain = Potential(pair, list(atoms.symbols), weights, atoms.pbc, dtype="float64")
+    before = plain.evaluate(positions, cell)
+    after = potential.evaluate(positions, cell)
+    raised = np.flatnonzero(potential.weights != weights)
+    assert len(raised) > 0
+    assert sorted(a for event in guard.events for a in event.atoms) == raised.tolist()
+    # Sums of some 20 energies of order 1 eV in float64.
+    assert guard.e_repartition == pytest.approx(after.energy - before.energy, abs=1e-12)
+    assert guard.e_repartition != 0.0
+    fresh = Potential(pair, list(atoms.symbols), potential.weights, atoms.pbc, dtype="float64")
+    np.testing.assert_array_equal(after.forces, fresh.evaluate(positions, cell).forces)
+    check = Guard()
+    check.load_state_dict(guard.state_dict())
+    check(positions, cell, potential)
