@@ -1,0 +1,83 @@
+"""The command line: which command, and which exit code.
+
+Exit codes: 0 done; 2 bad input, in one line; 1 anything else; 130 and 143 stopped by SIGINT or
+SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from duetto.errors import InputError, RunStopped
+
+COMMANDS = {
+    "demo": "the shipped Pt+CO example, compared with full HF, as a page with pictures",
+    "train": "co-train two experts through nequip's trainer",
+    "pack": "nequip checkpoints or packages to a pair file",
+    "run": "molecular dynamics from a YAML file",
+    "doctor": "versions, device, backend and a self-check",
+}
+"""What each command does. Its module, `duetto.commands.<name>`, is imported only when it is called;
+its `register(subparsers)` adds the arguments and its `run(args)` returns the exit code."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` and return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    logging.getLogger("duetto").setLevel(logging.INFO)
+    try:
+        return _run(arguments)
+    except InputError as error:
+        print(f"duetto: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except RunStopped as error:
+        print(f"duetto: stopped: {_one_line(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("duetto: interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    parser = _Parser(prog="duetto", description="Two Allegro potentials, one energy, one pass.")
+    parser.add_argument("--version", action=_Version)
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    command = None
+    for name, summary in COMMANDS.items():
+        if name == chosen:
+            command = importlib.import_module(f"duetto.commands.{name}")
+            command.register(subparsers)
+        else:
+            subparsers.add_parser(name, help=summary)
+    parsed = parser.parse_args(arguments)
+    return int(command.run(parsed)) if command is not None else 0
+
+
+class _Version(argparse.Action):
+    """Print the version; it is looked up only when asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> NoReturn:
+        from importlib.metadata import version
+
+        parser.exit(0, f"duetto {version('duetto')}\n")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

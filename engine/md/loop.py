@@ -1,0 +1,112 @@
+"""The loop: stage after stage, step after step, until the end or until something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+
+from duetto.errors import InputError, RunStopped
+from duetto.md.integrators import langevin_baoab, velocity_verlet
+from duetto.md.limits import Limits, check
+from duetto.md.state import Potential, State
+
+
+@dataclass(frozen=True)
+class NVE:
+    """Steps at constant energy."""
+
+    steps: int
+
+    def advance(self, state: State, potential: Potential, timestep_fs: float) -> State:
+        """Return the next state."""
+        return velocity_verlet(state, potential, timestep_fs)
+
+
+@dataclass(frozen=True)
+class Langevin:
+    """Steps at constant temperature."""
+
+    steps: int
+    temperature_K: float
+    friction_per_fs: float = 0.01
+
+    def advance(self, state: State, potential: Potential, timestep_fs: float) -> State:
+        """Return the next state."""
+        return langevin_baoab(
+            state,
+            potential,
+            timestep_fs,
+            temperature_K=self.temperature_K,
+            friction_per_fs=self.friction_per_fs,
+        )
+
+
+Stage = NVE | Langevin
+
+
+class Guard(Protocol):
+    """What the loop asks of the guard that looks on at each rebuild."""
+
+    step: int
+    e_repartition: float
+
+
+def run_md(
+    state: State,
+    potential: Potential,
+    stages: Sequence[Stage],
+    *,
+    timestep_fs: float,
+    limits: Limits | None = None,
+    guard: Guard | None = None,
+    first_step: int | None = None,
+) -> Iterator[State]:
+    """Run the stages and yield the state after each step.
+
+    Args:
+        state: where to start, with forces (`initial_state`, or from a checkpoint).
+        potential: what computes the forces.
+        stages: what to do, one after the other.
+        timestep_fs: timestep, fs.
+        limits: when to stop.
+        guard: is told the step, and its `e_repartition` (eV) is booked.
+        first_step: the step at which the first stage began; default: that of `state`. A resumed
+            run gives 0, and the steps already done are skipped.
+
+    Raises:
+        RunStopped: energy, forces or velocities that are not finite, a limit exceeded, out of
+            memory, or the guard. The state yielded last is good.
+    """
+    limits = limits or Limits()
+    end = state.step if first_step is None else first_step
+    check(state, limits, constant_energy=False)
+    for stage in stages:
+        begin, end = end, end + stage.steps
+        if state.step == begin:
+            state = replace(state, stage_conserved=state.conserved(state.kinetic_energy))
+        while state.step < end:
+            state = _advance(state, potential, stage, timestep_fs, guard)
+            check(state, limits, constant_energy=isinstance(stage, NVE))
+            yield state
+
+
+def _advance(
+    state: State, potential: Potential, stage: Stage, timestep_fs: float, guard: Guard | None
+) -> State:
+    if guard is not None:
+        guard.step = state.step + 1
+    try:
+        state = stage.advance(state, potential, timestep_fs)
+    except InputError as error:  # of the potential, about positions that the run led to
+        raise RunStopped(f"step {state.step + 1}: {error}; lower timestep_fs") from error
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise RunStopped(
+            f"step {state.step + 1}: out of memory with {state.n_atoms} atoms on "
+            f"{state.positions.device}: {' '.join(str(error).split())[:200]}"
+        ) from error
+    if guard is not None and guard.e_repartition != state.e_repartition:
+        state = replace(state, e_repartition=guard.e_repartition)
+    return state

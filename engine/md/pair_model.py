@@ -1,0 +1,80 @@
+"""The pair that a run's configuration names, ready to become the potential of its atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from duetto.config import RunConfig
+from duetto.errors import InputError
+from duetto.pair import ExpertPair
+from duetto.potential import Potential
+
+
+class PairModel:
+    """A pair file on the device and in the precision that a configuration asks for."""
+
+    def __init__(self, config: RunConfig) -> None:
+        """Load the pair.
+
+        Raises:
+            InputError: the pair file cannot be used, or there is no such device.
+        """
+        self.config = config
+        self.device = choose_device(config.device)
+        self.pair = ExpertPair.load(config.pair)
+        self.backend: str = config.backend
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Chemical symbols that the pair knows."""
+        return self.pair.species
+
+    @property
+    def content_hash(self) -> str:
+        """Equal for equal potentials."""
+        return self.pair.content_hash
+
+    def potential(self, species: Sequence[str], weights: Any, pbc: Sequence[bool]) -> Potential:
+        """The potential of atoms of `species` with `weights` (A,) and periodicity (3,)."""
+        torch.set_float32_matmul_precision(self.config.precision)
+        potential = Potential(
+            self.pair,
+            species,
+            weights,
+            pbc,
+            device=str(self.device),
+            dtype=self.config.dtype,
+            backend=self.config.backend,
+            skin=self.config.skin_A,
+        )
+        self.backend = potential.backend.name
+        return potential
+
+    def describe(self) -> dict[str, str]:
+        """Device, dtype, matrix precision and backend."""
+        return {
+            "device": str(self.device),
+            "dtype": self.config.dtype,
+            "precision": self.config.precision,
+            "backend": self.backend,
+        }
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device: got {name}, but PyTorch sees {torch.cuda.device_count()} CUDA devices; "
+            "allowed: auto, cpu" + "".join(f", cuda:{i}" for i in range(torch.cuda.device_count()))
+        )
+    return device

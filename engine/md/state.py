@@ -1,0 +1,209 @@
+"""The state of a molecular dynamics run, whole and explicit, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from ase import Atoms, units
+from torch import Tensor
+
+from duetto.backends.base import Evaluation
+from duetto.errors import InputError
+from duetto.md.velocities import maxwell_boltzmann
+
+BOLTZMANN_EV_PER_K: float = units.kB
+# A force of 1 eV/Å on 1 amu accelerates by this many Å/fs²; amu Å²/fs² over it is an energy in eV.
+ACCELERATION: float = units.fs**2
+GPA_PER_EV_PER_A3: float = 1.0 / units.GPa
+
+
+class Potential(Protocol):
+    """What molecular dynamics asks of a potential.
+
+    Attributes:
+        weights: (A,) weight of the high-fidelity expert per atom.
+        n_rebuilds: how often the neighbour list has been built.
+        on_rebuild: called as f(positions, cell, potential) after each rebuild.
+    """
+
+    weights: Any
+    n_rebuilds: int
+    on_rebuild: list[Callable[[Tensor, Tensor, Any], None]]
+
+    def evaluate(self, positions: Tensor, cell: Tensor) -> Evaluation:
+        """Energy, forces and virial at `positions` (A, 3) in `cell` (3, 3), Å.
+
+        The tensors returned are not written to again: a state keeps them.
+        """
+
+    def list_reference(self) -> Tensor | None:
+        """Positions (A, 3) at which the neighbour list was last built, None before."""
+
+    def rebuild(self, positions: Tensor, cell: Tensor) -> None:
+        """Build the neighbour list at `positions` (A, 3) in `cell` (3, 3), Å.
+
+        A resumed run does so at the positions of the run that was stopped, and then sums in the
+        same order.
+        """
+
+    def self_check(self, positions: Tensor, cell: Tensor) -> float:
+        """Compare with a reference on some of the atoms; raises RunStopped if they differ."""
+
+
+@dataclass(frozen=True)
+class State:
+    """One instant of a run. Nothing that the next step depends on lives anywhere else.
+
+    A step makes a new state and leaves the old one as it was, the random generator included, so
+    the last good state is always whole. Tensors are float64 on the potential's device.
+    """
+
+    species: tuple[str, ...]  # (A,) chemical symbols
+    masses: Tensor  # (A,) amu
+    cell: Tensor  # (3, 3) Å, rows are the cell vectors
+    pbc: tuple[bool, bool, bool]
+    positions: Tensor  # (A, 3) Å, never wrapped into the cell
+    velocities: Tensor  # (A, 3) Å/fs
+    forces: Tensor  # (A, 3) eV/Å
+    energy: float  # potential energy, eV
+    energies: Tensor  # (A,) per-atom potential energies, eV
+    virial: Tensor  # (3, 3) −dE/dstrain, eV
+    weights: Tensor  # (A,) weight of the high-fidelity expert
+    list_reference: Tensor | None  # (A, 3) Å, where the neighbour list was built
+    generator: torch.Generator  # of the thermostat's noise
+    n_rebuilds: int = 0
+    step: int = 0
+    time_fs: float = 0.0
+    e_repartition: float = 0.0  # eV booked when weights changed during the run
+    thermostat_work: float = 0.0  # eV given to the atoms by the thermostat
+    stage_conserved: float = 0.0  # conserved energy at the start of the present stage, eV
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.species)
+
+    @property
+    def accelerations(self) -> Tensor:
+        """Accelerations F/m, (A, 3), Å/fs²."""
+        return self.forces * (ACCELERATION / self.masses)[:, None]
+
+    @property
+    def kinetic_energy(self) -> float:
+        """Kinetic energy Σ m v²/2, eV."""
+        return float((self.masses[:, None] * self.velocities.square()).sum()) / (2.0 * ACCELERATION)
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """3A − 3: the total momentum is conserved, so three do not take part (1 atom: 3)."""
+        return 3 * self.n_atoms - 3 if self.n_atoms > 1 else 3
+
+    @property
+    def volume(self) -> float | None:
+        """Cell volume in Å³, None where nothing is periodic or a cell vector is missing."""
+        volume = abs(float(torch.linalg.det(self.cell)))
+        return volume if any(self.pbc) and volume > 0.0 else None
+
+    def temperature(self, kinetic_energy: float) -> float:
+        """Instantaneous temperature 2 K / (k_B · degrees of freedom) in K of an energy in eV."""
+        return 2.0 * kinetic_energy / (BOLTZMANN_EV_PER_K * self.degrees_of_freedom)
+
+    def conserved(self, kinetic_energy: float) -> float:
+        """What the dynamics keeps constant, eV: total energy less what was given from outside."""
+        return self.energy + kinetic_energy - self.e_repartition - self.thermostat_work
+
+    def pressure_GPa(self, kinetic_energy: float) -> float | None:
+        """Pressure (2 K + tr virial) / 3V in GPa, None where there is no volume."""
+        if self.volume is None:
+            return None
+        pressure = (2.0 * kinetic_energy + float(torch.trace(self.virial))) / (3.0 * self.volume)
+        return pressure * GPA_PER_EV_PER_A3
+
+
+def with_forces(state: State, potential: Potential) -> State:
+    """The same state with energy, forces and virial of its present positions."""
+    before = potential.n_rebuilds
+    evaluation = potential.evaluate(state.positions, state.cell)
+    state = replace(
+        state,
+        energy=float(evaluation.energy),
+        energies=evaluation.energies,
+        forces=evaluation.forces,
+        virial=evaluation.virial,
+    )
+    rebuilds = potential.n_rebuilds - before
+    return with_list(state, potential, rebuilds) if rebuilds else state
+
+
+def with_list(state: State, potential: Potential, rebuilds: int) -> State:
+    """The same state knowing the list that `potential` now uses, `rebuilds` rebuilds later."""
+    reference = potential.list_reference()
+    return replace(
+        state,
+        n_rebuilds=state.n_rebuilds + rebuilds,
+        list_reference=None if reference is None else reference.clone(),
+        weights=torch.from_numpy(np.array(potential.weights)).to(state.positions),
+    )
+
+
+def initial_state(
+    atoms: Atoms,
+    potential: Potential,
+    *,
+    temperature_K: float | None = None,
+    exact_temperature: bool = True,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> State:
+    """State at step 0 of `atoms`, with forces.
+
+    Args:
+        atoms: positions in Å, cell, pbc, masses in amu; its velocities where `temperature_K` is
+            None.
+        potential: what computes the forces.
+        temperature_K: draw Maxwell–Boltzmann velocities at this temperature, without drift. The
+            draw is the same on every device.
+        exact_temperature: rescale the drawn velocities so that the start is at `temperature_K`.
+        seed: of the velocities and of the thermostat's noise.
+        device: where the tensors live; that of the potential.
+
+    Raises:
+        InputError: if `temperature_K` is None and `atoms` has no velocities.
+    """
+    if temperature_K is None and not atoms.has("momenta"):
+        raise InputError(
+            "the structure has no velocities to start from: give initial_temperature_K "
+            "(0 starts at rest)"
+        )
+    masses = torch.as_tensor(atoms.get_masses(), dtype=torch.float64)
+    if temperature_K is None:
+        velocities = torch.as_tensor(atoms.get_velocities() * units.fs, dtype=torch.float64)
+    else:
+        velocities = maxwell_boltzmann(masses, temperature_K, seed, exact=exact_temperature)
+    positions = torch.as_tensor(atoms.get_positions(), dtype=torch.float64, device=device)
+    n_atoms = len(atoms)
+    pbc = tuple(bool(periodic) for periodic in atoms.pbc)
+    unevaluated = State(
+        species=tuple(atoms.get_chemical_symbols()),
+        masses=masses.to(device),
+        cell=torch.as_tensor(np.asarray(atoms.cell), dtype=torch.float64, device=device),
+        pbc=(pbc[0], pbc[1], pbc[2]),
+        positions=positions,
+        velocities=velocities.to(device),
+        forces=torch.zeros_like(positions),
+        energy=0.0,
+        energies=positions.new_zeros(n_atoms),
+        virial=positions.new_zeros(3, 3),
+        weights=positions.new_zeros(n_atoms),
+        list_reference=None,
+        # A stream of its own, so that the noise does not repeat the numbers of the velocities;
+        # a seed has 32 bits, PyTorch's CPU generator ignores more.
+        generator=torch.Generator(device).manual_seed(seed ^ 0x9E3779B9),
+    )
+    evaluated = with_forces(unevaluated, potential)
+    evaluated = with_list(evaluated, potential, 0)
+    return replace(evaluated, stage_conserved=evaluated.conserved(evaluated.kinetic_energy))
