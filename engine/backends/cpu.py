@@ -15,7 +15,7 @@ from torch import Tensor
 
 from duetto.backends.base import Evaluation, ExpertWork
 from duetto.kernels.cpu.edges import edge_virial, gather_edges, scatter_forces
-from duetto.kernels.cpu.expert import Chunk, CPUExpert, Workspace
+from duetto.kernels.cpu.expert import Chunk, CPUExpert, Listener, Workspace
 from duetto.kernels.folded import FoldedExpert
 from duetto.neighbors import NeighborList
 
@@ -74,6 +74,13 @@ class CPUBackend:
         self._pool: ThreadPoolExecutor | None = None
         self._plans: list[_Plan] = []
         self._planned_for: tuple[Any, ...] = ()
+        self._listener = Listener()
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` of every chunk and stage from now on."""
+        self._listener = listener
+        for expert in self.experts.values():
+            expert.listener = listener
 
     def evaluate(
         self,
@@ -91,11 +98,13 @@ class CPUBackend:
         forces = np.zeros((len(x), 3))
         virial = np.zeros((3, 3))
         for plan in self._plans:
+            self._listener.begin(plan.job)
             energies[plan.job.centres] += plan.job.weight * plan.energies
             virial += plan.virials.sum(axis=0)
             scatter_forces(
                 plan.starts, plan.counts, plan.job.centres, plan.neighbour, plan.gradient, forces
             )
+            self._listener.done("scatter/forces")
         return Evaluation(
             float(energies.sum()),
             torch.from_numpy(energies),
@@ -151,6 +160,7 @@ class CPUBackend:
     def _run(self, x: Array, box: Array, neighbors: NeighborList, plan: _Plan, b: int) -> None:
         """Evaluate one chunk; all it writes belongs to it alone."""
         job, expert = plan.job, self.experts[plan.job.role]
+        self._listener.begin(job)
         part = slice(plan.borders[b], plan.borders[b + 1])
         centres = job.centres[part]
         begin = plan.begin[part][0]
@@ -173,12 +183,14 @@ class CPUBackend:
             pair,
             vectors,
         )
+        self._listener.done("neighbours/gather")
         plan.starts[part] = begin + rows[:-1]
         plan.counts[part] = np.diff(rows)
         chunk = Chunk(rows, pair[:E], job.types[centres], vectors[:E], job.weight[part])
         gradient = plan.gradient[begin : begin + E]
         expert.evaluate(work, chunk, plan.energies[part], gradient)
         edge_virial(gradient, chunk.vectors, plan.virials[b])
+        self._listener.done("scatter/virial")
 
     def _workspace(self) -> Workspace:
         if not hasattr(self._local, "work"):

@@ -41,6 +41,16 @@ class Workspace:
         return self._flat[name][:size].view(shape), self._arrays[name][:size].reshape(shape)
 
 
+class Listener:
+    """Is told what a thread works on and which stage it has just done; this one does not mind."""
+
+    def begin(self, job: object) -> None:
+        """The calling thread begins a chunk of `job`."""
+
+    def done(self, stage: str) -> None:
+        """The calling thread has done `stage`, written group/operation."""
+
+
 @dataclass(frozen=True)
 class Chunk:
     """Edges of consecutive centres of one expert.
@@ -121,6 +131,7 @@ class CPUExpert:
             dtype: torch.float32 or torch.float64, of all arithmetic but sums over atoms.
         """
         self.dtype = dtype
+        self.listener = Listener()
         name = "float32" if dtype == torch.float32 else "float64"
         f = expert.to(dtype)
         self.l_max, self.L, self.U = f.l_max, f.num_layers, f.num_channels
@@ -232,6 +243,7 @@ class CPUExpert:
         self._lengths(chunk.vectors, length)
         self._harmonics(chunk.vectors, length, Y)
         self._radial(length, chunk.pair, self.inverse_cutoff, self.roots, B, dB)
+        self.listener.done("embedding/geometry")
         forward = self._forward(work, chunk, Y, B, energy)
         gY, gr = self._adjoint(work, chunk, Y, dB, forward)
         scale = self.scale[chunk.types]
@@ -250,6 +262,7 @@ class CPUExpert:
                 gr,
             )
         self._gradients(chunk.vectors, length, gY, gr, gradient)
+        self.listener.done("scatter/edge_gradients")
 
     def _forward(
         self, work: Workspace, chunk: Chunk, Y: Array, B: Array, energy: Array
@@ -262,17 +275,23 @@ class CPUExpert:
         _, z = work("z two-body", E, self.K1.shape[2])
         self._two_body(B, chunk.pair, self.K1, z)
         kept["slopes"].append(self.two_body_layers.forward(work, z, h_array, 0))
+        done = self.listener.done
+        done("embedding/two_body")
         wV, kept["wV"] = work("wV", E, self.R * self.U)
         torch.mm(h[:, : self.hidden[0]], self.PV, out=wV)
+        done("embedding/tensor_weights")
         for layer in range(self.L):
             kept["A"].append(self._environment(work, chunk, layer, Y, kept))
             kept["q"].append(self._functional(work, n, layer, kept["A"]))
+            done(f"layer {layer}/contract")
             column = self.column[layer + 1]
             self._scalars(chunk.rows, kept["wV"], Y, kept["q"][layer][-1], h_array, column)
+            done(f"layer {layer}/scalars")
             z_tensor, z = work(f"z latent{layer}", E, self.W[layer].shape[1])
             torch.mm(h[:, : column + self.U], self.W[layer], out=z_tensor)
             layers = self.latent_layers[layer]
             kept["slopes"].append(layers.forward(work, z, h_array, column))
+            done(f"layer {layer}/latent")
         z_tensor, z = work("z readout", E, self.readout_matrix.shape[1])
         torch.mm(h[:, : len(self.readout_matrix)], self.readout_matrix, out=z_tensor)
         _, last = work("last", E, self.readout_layers.widths[-1])
@@ -281,6 +300,7 @@ class CPUExpert:
         gz, gz_array = work("gz readout", E, last.shape[1])
         self._readout(chunk.rows, last, slopes[-1], self.ro, seed, energy, gz_array)
         kept["gz readout"] = self.readout_layers.inner_adjoint(work, gz, slopes)
+        done("readout/readout")
         return kept
 
     def _environment(
@@ -290,10 +310,12 @@ class CPUExpert:
         n, width = len(chunk.types), self.hidden[layer]
         H, H_array = work("H", self.D, n, width)
         self._moments[layer](chunk.rows, kept["norm"], Y, kept["h"], self.column[layer], H_array)
+        self.listener.done(f"layer {layer}/moments")
         A, A_array = work(f"A{layer}", self.D, n, self.U)
         for degree in range(self.R):
             m = slice(degree**2, (degree + 1) ** 2)
             torch.mm(H[m].view(-1, width), self.PE[layer][degree], out=A[m].view(-1, self.U))
+        self.listener.done(f"layer {layer}/environment")
         return A_array
 
     def _functional(self, work: Workspace, n: int, layer: int, A: list[Array]) -> list[Array]:
@@ -326,21 +348,28 @@ class CPUExpert:
         gY.fill(0.0)
         gwV_array.fill(0.0)
         gA = self._zero_environments(work, len(chunk.types))
+        done = self.listener.done
+        done("readout/readout_adjoint")
         for layer in range(self.L - 1, -1, -1):
             column = self.column[layer + 1]
             gz = self.latent_layers[layer].adjoint(
                 work, gh_array, column, kept["slopes"][layer + 1]
             )
             gh[:, : column + self.U].addmm_(gz, self.W[layer].t())
+            done(f"layer {layer}/latent_adjoint")
             N = kept["q"][layer][-1]
             _, gN = work("gN", *N.shape)
             self._scalars_adjoint(chunk.rows, kept["wV"], Y, N, gh_array, column, gwV_array, gY, gN)
+            done(f"layer {layer}/scalars_adjoint")
             self._functional_adjoint(work, layer, kept, gN, gA)
+            done(f"layer {layer}/contract_adjoint")
             self._environment_adjoint(work, chunk, layer, Y, kept, gA[layer], gh_array, gY)
         gh[:, : self.hidden[0]].addmm_(gwV, self.PV.t())
+        done("embedding/tensor_weights_adjoint")
         gz = self.two_body_layers.adjoint(work, gh_array, 0, kept["slopes"][0])
         _, gr = work("gr", E)
         self._two_body_adjoint(dB, chunk.pair, self.K1, gz.numpy(), gr)
+        done("embedding/two_body_adjoint")
         return gY, gr
 
     def _zero_environments(self, work: Workspace, n: int) -> list[Array]:
@@ -384,9 +413,11 @@ class CPUExpert:
                 self.PE[layer][degree].t(),
                 out=gH[m].view(-1, width),
             )
+        self.listener.done(f"layer {layer}/environment_adjoint")
         self._moments_adjoint[layer](
             chunk.rows, kept["norm"], Y, kept["h"], self.column[layer], gH_array, gh, gY
         )
+        self.listener.done(f"layer {layer}/moments_adjoint")
 
 
 @dataclass(frozen=True)
