@@ -1,0 +1,15 @@
+"""Where the kernels run: on the GPU if there is one, else in Triton's interpreter on the CPU."""
+
+import os
+
+import pytest
+import torch
+
+# Read when a kernel is declared, so it must be set before any module with kernels is imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(scope="session")
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,322 @@
+"""The list of candidates and edges against ASE's neighbour list."""
+
+from __future__ import annotations
+
+import ase.neighborlist
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+
+from duetto.kernels.triton import flags as flag
+from duetto.kernels.triton import reference
+from duetto.kernels.triton.edges import list_work
+from duetto.kernels.triton.grid import plan_grid
+from duetto.kernels.triton.neighbor_list import (
+    N_TILES,
+    SMALLEST_TILE,
+    CapacityError,
+    NeighborList,
+)
+from duetto.kernels.triton.neighbors import EMPTY, SHIFT_OFFSET, order_cells
+from tests.kernels.triton.awkward_cells import CUTOFF, awkward_cells
+
+CELLS = awkward_cells()
+SKIN = 0.4
+
+
+def new_list(
+    atoms: Atoms, device: str, cutoff: float = CUTOFF, dtype: torch.dtype = torch.float64
+) -> NeighborList:
+    types = torch.zeros(2, len(atoms), dtype=torch.int32, device=device)
+    cutoffs = torch.full((2, 1, 1), cutoff, dtype=torch.float64)
+    pbc = tuple(bool(p) for p in atoms.pbc)
+    return NeighborList(types, cutoffs, pbc, skin=SKIN, dtype=dtype)
+
+
+def geometry(atoms: Atoms, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.tensor(atoms.positions, device=device), torch.tensor(atoms.cell.array)
+
+
+def built(atoms: Atoms, device: str, **options: object) -> NeighborList:
+    neighbors = new_list(atoms, device, **options)
+    neighbors.build(*geometry(atoms, device))
+    return neighbors
+
+
+def candidates(neighbors: NeighborList) -> list[tuple[int, ...]]:
+    """(i, j, S) of the list, in its order."""
+    start = neighbors._start.tolist()
+    atom = neighbors.centre_atoms.tolist()
+    rows = []
+    for c in range(neighbors.n_centres):
+        for e in range(start[c], start[c + 1]):
+            code = int(neighbors._shifts[e])
+            S = [((code >> b) & (2**21 - 1)) - SHIFT_OFFSET.value for b in (42, 21, 0)]
+            rows.append((atom[c], int(neighbors._candidates[e]), *S))
+    return rows
+
+
+def edge_rows(neighbors: NeighborList, centre: int) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours and vectors of one centre."""
+    edges = neighbors.edges()
+    first, last = edges.rowptr[2 * centre : 2 * centre + 2].tolist()
+    return edges.neighbors[first:last].cpu().numpy(), edges.vectors[:, first:last].T.cpu().numpy()
+
+
+def check_edges(neighbors: NeighborList, atoms: Atoms, cutoff: float, atol: float) -> None:
+    """The edges of every centre are ASE's, vectors within atol."""
+    i, j, D = ase.neighborlist.neighbor_list("ijD", atoms, cutoff)
+    for c, atom in enumerate(neighbors.centre_atoms.tolist()):
+        got_j, got_D = edge_rows(neighbors, c)
+        # Rounding in the last bits must not decide the order in which vectors are compared.
+        order = np.lexsort((*np.round(got_D, 5).T, got_j))
+        expected = np.lexsort((*np.round(D[i == atom], 5).T, j[i == atom]))
+        np.testing.assert_array_equal(got_j[order], j[i == atom][expected])
+        np.testing.assert_allclose(got_D[order], D[i == atom][expected], rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_equals_ase(name: str, device: str) -> None:
+    atoms = CELLS[name]
+    neighbors = built(atoms, device)
+    i, j, S = ase.neighborlist.neighbor_list("ijS", atoms, CUTOFF + SKIN)
+    expected = sorted(zip(i.tolist(), j.tolist(), *S.T.tolist(), strict=True))
+    assert sorted(candidates(neighbors)) == expected
+    scale = np.abs(atoms.positions).max() + CUTOFF
+    check_edges(neighbors, atoms, CUTOFF, atol=8 * np.finfo(float).eps * scale)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_reference_equals_ase(name: str) -> None:
+    atoms = CELLS[name]
+    distances = torch.full((len(atoms), len(atoms)), CUTOFF, dtype=torch.float64)
+    i, j, S = reference.search_candidates(
+        *geometry(atoms, "cpu"), tuple(bool(p) for p in atoms.pbc), distances
+    )
+    expected = ase.neighborlist.neighbor_list("ijS", atoms, CUTOFF)
+    order = np.lexsort((*expected[2].T[::-1], expected[1], expected[0]))
+    for got, wanted in zip((i, j, S), expected, strict=True):
+        np.testing.assert_array_equal(got.numpy(), wanted[order])
+
+
+def test_cells_are_awkward() -> None:
+    """The set holds what it is meant to hold: few cells and many, open axes, far atoms."""
+    assert len(CELLS) >= 20
+    grids = [
+        plan_grid(*geometry(a, "cpu"), tuple(bool(p) for p in a.pbc), CUTOFF + SKIN)
+        for a in CELLS.values()
+    ]
+    assert any(min(g.shape) >= 2 and g.n_cells >= 8 for g in grids)
+    assert any(max(g.reach) >= 3 for g in grids)
+    assert any(g.shape == (1, 1, 1) and g.reach == (0, 0, 0) for g in grids)
+
+
+def test_list_does_not_depend_on_slots(device: str) -> None:
+    """Whatever slots the atomics hand out, ordered cells are the same."""
+    slots = torch.tensor([[7, 3, 9, -1], [5, -1, -1, -1], [2, 0, 8, 1]], dtype=torch.int32)
+    counts = torch.tensor([3, 1, 4], dtype=torch.int32, device=device)
+    cells = torch.full_like(slots, -7).to(device)
+    order_cells[(2,)](slots.to(device), counts, cells, 3, CAPACITY=4, CELLS=2)
+    empty = EMPTY.value
+    assert cells.tolist() == [[3, 7, 9, empty], [5, empty, empty, empty], [0, 1, 2, 8]]
+
+
+def test_repeats(device: str) -> None:
+    first, second = (built(CELLS["three cells and more"], device) for _ in range(2))
+    assert candidates(first) == candidates(second)
+
+
+def test_skin_covers_small_moves(device: str) -> None:
+    atoms = CELLS["sheared"].copy()
+    neighbors = built(atoms, device)
+    step = np.random.default_rng(1).normal(size=(len(atoms), 3))
+    step *= 0.99 * SKIN / 2 / np.linalg.norm(step, axis=1)[:, None]
+    atoms.positions += step
+    positions, _ = geometry(atoms, device)
+    neighbors.check_displacements(positions)
+    neighbors.update(positions)
+    raised = neighbors.flags.tolist()
+    assert raised[flag.MOVED.value] == 0
+    assert raised[flag.MOVING.value] == 1
+    assert neighbors.n_rebuilds == 1
+    check_edges(neighbors, atoms, CUTOFF, atol=1e-13)
+
+
+@pytest.mark.parametrize("move", [1.01 * SKIN / 2, np.nan])
+def test_large_moves_are_flagged(move: float, device: str) -> None:
+    atoms = CELLS["slab"].copy()
+    neighbors = built(atoms, device)
+    atoms.positions[-1, 1] += move
+    neighbors.check_displacements(geometry(atoms, device)[0])
+    assert neighbors.flags[flag.MOVED.value] == 1
+    assert neighbors.flags[flag.MOVING.value] == 1
+
+
+def test_float32_vectors_are_rounded_once(device: str) -> None:
+    """Far from the origin a difference of float32 positions would be off by 1e-4 Å."""
+    atoms = CELLS["sheared"].copy()
+    atoms.positions += 4096.0
+    neighbors = built(atoms, device, dtype=torch.float32)
+    check_edges(neighbors, atoms, CUTOFF, atol=0.5 * CUTOFF * np.finfo(np.float32).eps + 1e-11)
+
+
+def poisoned(buffer: torch.Tensor, keep: int, value: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A buffer of `keep` places at the front of a larger one filled with `value`."""
+    whole = torch.full_like(buffer, value)
+    return whole[:keep], whole[keep:]
+
+
+def test_overflow_is_flagged_and_nothing_is_written_beyond(device: str) -> None:
+    atoms = CELLS["hexagonal"]
+    neighbors = built(atoms, device)
+    neighbors._candidates, beyond_j = poisoned(neighbors._candidates, 37, -7)
+    neighbors._shifts, beyond_shift = poisoned(neighbors._shifts, 37, -7)
+    positions, _ = geometry(atoms, device)
+    neighbors.rebuild(positions)
+    neighbors.update(positions)
+    assert neighbors.flags[flag.LIST_FULL.value] == 1
+    assert (beyond_j == -7).all()
+    assert (beyond_shift == -7).all()
+
+
+@pytest.mark.parametrize("what", ["candidates", "cells", "work"])
+def test_build_outgrows_overflow(what: str, device: str) -> None:
+    atoms = CELLS["hexagonal"]
+    neighbors = new_list(atoms, device)
+    if what == "candidates":
+        neighbors._allocate_edges(3)
+    elif what == "cells":
+        neighbors._cell_capacity = 1
+    else:
+        neighbors.build(*geometry(atoms, device))
+        neighbors._work_capacity.fill_(1)
+        neighbors._work_capacities = (1,) * (2 * N_TILES)
+    generation = neighbors.generation
+    neighbors.build(*geometry(atoms, device))
+    assert neighbors.generation > generation
+    assert not neighbors.flags.any()
+    check_edges(neighbors, atoms, CUTOFF, atol=1e-14)
+
+
+def test_too_many_edges_are_refused(device: str) -> None:
+    crowd = Atoms("Pt", cell=[2.0, 2.0, 2.0], pbc=True)
+    with pytest.raises(CapacityError, match=r"has \d+ neighbours .* at most 256"):
+        built(crowd, device, cutoff=8.6)
+
+
+def test_far_images_are_refused(device: str) -> None:
+    atoms = CELLS["one atom, many images"].repeat((2, 1, 1))
+    atoms.positions[0] += 2**21 * atoms.cell.array[0]
+    with pytest.raises(CapacityError, match="wrap the positions"):
+        built(atoms, device)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (np.zeros((3, 3)), "zero or parallel"),
+        (np.array([[1, 0, 0], [2, 0, 0], [0, 0, 1.0]]), "zero or parallel"),
+        (np.full((3, 3), np.nan), "not finite"),
+    ],
+)
+def test_bad_cells_are_refused(cell: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_grid(torch.zeros(1, 3).double(), torch.tensor(cell), (True, True, True), 3.0)
+
+
+def test_two_experts_have_lists_of_their_own(device: str) -> None:
+    """Different cutoffs per expert and pair of types; a blend atom is a centre of both."""
+    atoms = bulk("NaCl", "rocksalt", a=5.2, cubic=True)
+    atoms.rattle(0.1, seed=5)
+    is_cl = np.array(atoms.get_chemical_symbols()) == "Cl"
+    # The second expert numbers the species the other way round.
+    types = torch.tensor(np.array([is_cl, ~is_cl]).astype(np.int32), device=device)
+    cutoffs = torch.tensor([[[4.1, 3.3], [2.9, 3.9]], [[2.8, 3.0], [3.1, 3.7]]])
+    neighbors = NeighborList(types, cutoffs, (True,) * 3, skin=SKIN, dtype=torch.float64)
+    centres = torch.tensor([0, 2, 5]), torch.tensor([1, 2, 3, 4, 5, 6, 7])
+    neighbors.set_centres(*centres)
+    neighbors.build(*geometry(atoms, device))
+    symbols = np.array(["Na", "Cl"])
+    edges = neighbors.edges()
+    for c, atom in enumerate(torch.cat(centres).tolist()):
+        expert = int(c >= 3)
+        order = symbols if expert == 0 else symbols[::-1]
+        i, j, d = ase.neighborlist.neighbor_list("ijd", atoms, 4.2)
+        own = types[expert].cpu().numpy()
+        near = (i == atom) & (d < cutoffs[expert].numpy()[own[i], own[j]])
+        got, _ = edge_rows(neighbors, c)
+        np.testing.assert_array_equal(np.sort(got), np.sort(j[near]))
+        assert order[int(edges.row_types[2 * c])] == atoms[atom].symbol
+        first = int(edges.rowptr[2 * c])
+        got_types = edges.neighbor_types[first : first + len(got)].cpu().numpy()
+        np.testing.assert_array_equal(got_types, own[got])
+    check_work(neighbors)
+
+
+def check_work(neighbors: NeighborList) -> None:
+    """Every row is listed once, in order, under the key of its expert and edge count."""
+    edges = neighbors.edges()
+    rowptr = edges.rowptr.cpu()
+    counts = (rowptr[1::2] - rowptr[:-1:2]).tolist()
+    for key, expected in enumerate(sorted_by_key(counts, neighbors._n_first)):
+        n = int(edges.work_count[key])
+        assert edges.work[key, :n].tolist() == expected
+        assert n <= edges.work_capacity[key]
+
+
+def sorted_by_key(counts: list[int], n_first: int) -> list[list[int]]:
+    """Rows per key in plain Python."""
+    sizes = [SMALLEST_TILE << t for t in range(N_TILES)]
+    keys: list[list[int]] = [[] for _ in range(2 * N_TILES)]
+    for c, count in enumerate(counts):
+        tile = next(t for t, size in enumerate(sizes) if count <= size)
+        keys[(c >= n_first) * N_TILES + tile].append(2 * c)
+    return keys
+
+
+def test_work_lists_over_several_blocks(device: str) -> None:
+    """More centres than one block of the sort holds, and edge counts of every size."""
+    rng = np.random.default_rng(7)
+    counts = rng.integers(0, 257, 75)
+    counts[:10] = [0, 1, 16, 17, 32, 33, 64, 65, 128, 256]
+    C, n_first, per_block = len(counts), 41, 32
+    rowptr = np.zeros(2 * C + 1, dtype=np.int64)
+    rowptr[1:] = np.stack([counts, rng.integers(0, 9, C)], axis=1).ravel().cumsum()
+    expected = sorted_by_key(counts.tolist(), n_first)
+    assert all(expected)
+    histogram = torch.zeros(2 * N_TILES, 3, dtype=torch.int32)
+    for key, rows in enumerate(expected):
+        for row in rows:
+            histogram[key, row // 2 // per_block] += 1
+    flags = torch.zeros(flag.N_FLAGS, dtype=torch.int32, device=device)
+    work = torch.full((2 * N_TILES, C), -1, dtype=torch.int32, device=device)
+    capacity = torch.tensor([len(rows) for rows in expected], dtype=torch.int32)
+    sums = histogram.cumsum(1, dtype=torch.int32)
+    launch = [torch.tensor(rowptr), histogram, sums, work, capacity, flags, C, n_first, 3]
+    launch = [x.to(device) if isinstance(x, torch.Tensor) else x for x in launch]
+    tiles = {"SMALLEST": SMALLEST_TILE, "TILES": N_TILES, "PER_BLOCK": per_block}
+    list_work[(3,)](*launch, **tiles)
+    for key, rows in enumerate(expected):
+        assert work[key, : len(rows)].tolist() == rows
+        assert (work[key, len(rows) :] == -1).all()
+    assert not flags.any()
+    launch[4][3] -= 1
+    list_work[(3,)](*launch, **tiles)
+    assert flags.nonzero().flatten().tolist() == [flag.WORK_FULL.value]
+
+
+def test_centres_without_edges(device: str) -> None:
+    atoms = CELLS["single atom"]
+    neighbors = built(atoms, device)
+    assert neighbors.edges().rowptr.tolist()[:2] == [0, 0]
+    assert int(neighbors.edges().work_count[0]) == 1
+
+
+def test_no_centres(device: str) -> None:
+    """An expert, or both, may have nothing to do."""
+    neighbors = new_list(CELLS["slab"], device)
+    neighbors.set_centres(torch.arange(0), torch.arange(0))
+    neighbors.build(*geometry(CELLS["slab"], device))
+    assert neighbors.edges().work_capacity == (0,) * (2 * N_TILES)
