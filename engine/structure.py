@@ -198,7 +198,8 @@ def _check_cell(atoms: Atoms, where: str) -> None:
 
 
 def _check_distances(atoms: Atoms, where: str) -> None:
-    first, second, distances = vesin.NeighborList(SMALLEST_DISTANCE_A, full_list=False).compute(
+    search = vesin.NeighborList(cutoff=SMALLEST_DISTANCE_A, full_list=False)
+    first, second, distances = search.compute(
         points=atoms.positions,
         box=np.asarray(atoms.cell),
         periodic=atoms.pbc.tolist(),

@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -134,7 +135,11 @@ class ToyModel:
 
     def potential(self, species, weights, pbc):
         dtype = getattr(torch, self.config.dtype)
-        return Broken(weights, pbc, lennard_jones, cutoff=LJ["cutoff"], dtype=dtype)
+        potential = Broken(weights, pbc, lennard_jones, cutoff=LJ["cutoff"], dtype=dtype)
+        # What the guard looks at: without an LF expert it watches for lost atoms only.
+        potential.species = tuple(species)
+        potential.pair = SimpleNamespace(hf=None, lf=None, provenance={})
+        return potential
 
     def describe(self):
         return {"device": "cpu", "dtype": self.config.dtype, "backend": "toy"}
