@@ -713,7 +713,9 @@ def test_the_partition_does_not_depend_on_the_periodic_image(region, seed):
     moved = atoms.copy()
     moved.positions += rng.integers(-2, 3, size=(5, 3)) @ cell
     regions = Regions.from_dict({"complex": region, "blend": {"width": 2.0}})
-    np.testing.assert_allclose(regions.weights(moved), regions.weights(atoms), rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(
+        regions.weights(moved), regions.weights(atoms), rtol=0, atol=ROUNDING
+    )
     # De Morgan: not any(a, b) is all_of(not a, not b).
     other = {"not": {"all_of": [{"not": region}, {"not": {"species": "C"}}]}}
     np.testing.assert_array_equal(
