@@ -59,6 +59,12 @@ def _device(value: Any) -> Any:
     return value
 
 
+def _each_once(fields: list[str]) -> list[str]:
+    if len(set(fields)) < len(fields):
+        raise ValueError("each field once")
+    return fields
+
+
 Real = Annotated[float, StrictType(), AllowInfNan(False)]
 Whole = Annotated[int, StrictType(), BeforeValidator(_whole_number)]
 Copies = Annotated[Whole, Field(ge=1, le=1000)]
@@ -129,7 +135,7 @@ class OutputConfig(Section):
         le=10**9,
         description="Steps between two checkpoints; 0: only at the start, the end and signals.",
     )
-    trajectory_fields: list[TrajectoryField] = Field(
+    trajectory_fields: Annotated[list[TrajectoryField], AfterValidator(_each_once)] = Field(
         ["velocities", "momenta", "energies", "weights"],
         description=(
             "Columns beside species and positions: velocities (Å/fs, column velo, which OVITO "
