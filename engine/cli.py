@@ -76,7 +76,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> NoReturn:
         from importlib.metadata import version
 
-        parser.exit(0, f"duetto {version('duetto')}\n")
+        print(f"duetto {version('duetto')}")
+        parser.exit()
 
 
 def _one_line(error: Exception) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import ase.io
@@ -107,36 +108,39 @@ def _read_frame(path: Path, frame: int) -> Atoms:
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty")
     try:
-        return ase.io.read(path, index=frame, do_not_split_by_at_sign=True)
-    except (IndexError, StopIteration):
-        return _refuse_frame(path, frame)
-    except OSError as error:
-        # ASE's XYZError is an OSError too: without a number it is about the content.
-        reason = error.strerror or _one_line(error)
-        raise InputError(f"{path}, frame {frame}: cannot be read: {reason}") from error
+        if frame >= -1:
+            return ase.io.read(path, index=frame, do_not_split_by_at_sign=True)
+        # ASE's readers take -3 of two frames for the first: count from the end ourselves.
+        tail = deque(_frames(path), maxlen=-frame)
+        if len(tail) == -frame:
+            return tail[0]
     except Exception as error:  # each of ASE's readers has exceptions of its own
-        raise InputError(
-            f"{path}, frame {frame}: cannot be read as a structure: {_one_line(error)}"
-        ) from error
-
-
-def _refuse_frame(path: Path, frame: int) -> Atoms:
-    """Say how many frames there are, as far as they can be counted."""
-    try:
-        count = sum(1 for _ in ase.io.iread(path, index=":", do_not_split_by_at_sign=True))
-    except Exception as error:
-        raise InputError(
-            f"{path}, frame {frame}: cannot be read as a structure: {_one_line(error)}"
-        ) from error
-    if count == 0:
-        raise InputError(f"{path}: the file holds no structure")
+        if frame in (0, -1) or not _is_out_of_range(path, frame):
+            raise InputError(f"{path}, frame {frame}: cannot be read: {_reason(error)}") from error
+    count = sum(1 for _ in _frames(path))
     raise InputError(
         f"{path}: frame {frame} is out of range; the file has {count}, "
         f"allowed: 0 to {count - 1}, or {-count} to -1 from the end"
     )
 
 
-def _one_line(error: Exception) -> str:
+def _frames(path: Path) -> Iterator[Atoms]:
+    return ase.io.iread(path, index=":", do_not_split_by_at_sign=True)
+
+
+def _is_out_of_range(path: Path, frame: int) -> bool:
+    """Whether the file can be read, but has too few frames."""
+    try:
+        count = sum(1 for _ in _frames(path))
+    except Exception:
+        return False
+    return not -count <= frame < count
+
+
+def _reason(error: Exception) -> str:
+    # ASE's XYZError is an OSError without a number.
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}"[:200] if text else type(error).__name__
 
