@@ -118,10 +118,11 @@ def _table(files: dict) -> str:
 def _reading_text(p: dict) -> str:
     return """## Reading it
 
-Extended XYZ, read by ASE directly (`ase.io.read(name, index=":")`). Energies in eV, forces in
-eV/Å, stress in eV/Å³ (ASE's sign); every cell is periodic in three directions, slabs and boxes
-with 13 Å of vacuum (their stress is that of the whole cell, vacuum included). `config_type` names
-the family, `trajectory` the independent run: no run has frames in two of train, val and test.
+Extended XYZ, read by ASE directly (`ase.io.read(name, index=":")`; unpacked first it is some 70
+times faster, since ASE seeks back for every frame). Energies in eV, forces in eV/Å, stress in
+eV/Å³ (ASE's sign); every cell is periodic in three directions, slabs and boxes with 13 Å of vacuum
+before their atoms move (their stress is that of the whole cell, vacuum included). `config_type`
+names the family, `trajectory` the independent run: no run has frames in two of train, val, test.
 Adsorbate-free platinum was sampled with ASE's EMT at the scaled lattice constant, everything with
 CO and `bulk_*K_*` by the calculator's own Langevin runs (equal masses, 2 fs); every label is the
 calculator's."""
