@@ -1,0 +1,270 @@
+"""Constant-energy dynamics that stays on the device.
+
+A step and a rebuild of the list are each captured in a graph. The host launches step k + 1 before
+it reads the flags of step k, so it never holds the device up. A rebuild is asked for well before
+the list fails; should the list fail all the same, or a buffer overflow, the step is void: the
+device leaves it half done, ignores what was launched after it, and the host completes it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import triton
+from torch import Tensor
+
+from duetto.kernels.triton import flags as flag
+from duetto.kernels.triton.integrate import kick, kick_and_drift
+from duetto.kernels.triton.mixture import Mixture
+from duetto.kernels.triton.neighbor_list import ATOMS_PER_BLOCK, LAUNCH, CapacityError
+
+STEPS_IN_FLIGHT = 2
+FORCE_RANGE_MESSAGE = "a force is not finite or exceeds 1024 eV/Å between two atoms"
+
+
+class ForceRangeError(RuntimeError):
+    """A force is not finite, or too large to be one; the state is that of the last good step."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state at one step, on its way to the host or there.
+
+    Attributes:
+        step: steps completed.
+        positions, velocities, forces: (A, 3) float64, Å, Å/fs, eV/Å.
+        energies: (A,) float64, eV.
+        virial: (3, 3) float64, dE/dε, eV.
+        kinetic: () float64, in the unit of mass that the accelerations imply, eV.
+    """
+
+    step: int
+    positions: Tensor
+    velocities: Tensor
+    forces: Tensor
+    energies: Tensor
+    virial: Tensor
+    kinetic: Tensor
+    _arrived: torch.cuda.Event | None = None
+
+    def wait(self) -> Snapshot:
+        """Return once all tensors have arrived."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return self
+
+
+class Dynamics:
+    """Velocity Verlet of one system, on the device of its tensors.
+
+    Attributes:
+        positions, velocities: (A, 3) float64, Å and Å/fs, advanced in place.
+        mixture: forces at `positions`.
+        step: steps completed.
+        on_rebuild: called after each rebuild; may synchronise, and may change the partition.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        positions: Tensor,
+        velocities: Tensor,
+        cell: Tensor,
+        accelerations: Tensor,
+        timestep_fs: float,
+    ) -> None:
+        """Take the state and compute its forces.
+
+        Args:
+            mixture: the potential.
+            positions, velocities: (A, 3) float64, Å and Å/fs; copied.
+            cell: (3, 3) float64, Å.
+            accelerations: (A,) float64, acceleration per force of each atom, Å/fs² per eV/Å.
+            timestep_fs: fs.
+        """
+        self.mixture = mixture
+        self.neighbors = mixture.neighbors
+        self.positions = positions.to(mixture.forces, copy=True).contiguous()
+        self.velocities = velocities.to(mixture.forces, copy=True).contiguous()
+        self.cell = cell
+        self.on_rebuild: list[Callable[[Dynamics], None]] = []
+        self.step = 0
+        self._accelerations = accelerations.to(mixture.forces).contiguous()
+        self._timestep = mixture.forces.new_tensor([timestep_fs])
+        self._last_positions = self.positions.clone()
+        self._last_velocities = self.velocities.clone()
+        blocks = triton.cdiv(len(positions), ATOMS_PER_BLOCK)
+        self._kinetic = mixture.forces.new_zeros(blocks)
+        self._steps_done = mixture.forces.new_zeros(1, dtype=torch.int64)
+        on_gpu = self.positions.is_cuda
+        self._copies = torch.cuda.Stream() if on_gpu else None
+        size = (STEPS_IN_FLIGHT, flag.N_FLAGS)
+        self._host_flags = torch.zeros(size, dtype=torch.int32, pin_memory=on_gpu)
+        self._graphs: tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph] | None = None
+        self._captured = -1
+        self.refresh()
+        self._kinetic.copy_(self._kinetic_by_block())
+
+    def refresh(self) -> None:
+        """Build the list and compute the forces at the present positions, on the host's watch.
+
+        Raises:
+            ForceRangeError: a force is out of range.
+            CapacityError, ValueError: as `NeighborList.build`.
+        """
+        self.neighbors.build(self.positions, self.cell)
+        self.mixture.evaluate(self.positions)
+        if int(self.neighbors.flags[flag.FORCE_RANGE.value]):
+            raise ForceRangeError(FORCE_RANGE_MESSAGE)
+
+    def run(self, n_steps: int) -> None:
+        """Advance by `n_steps` and wait for the last.
+
+        Raises:
+            ForceRangeError: a force is out of range. Positions and velocities are then those of
+                the last good step, `step` its number.
+            CapacityError: as `NeighborList.build`.
+        """
+        end = self.step + n_steps
+        launched, rebuilt_after = self.step, self.step
+        in_flight: deque[Callable[[], list[int]]] = deque()
+        while self.step < end:
+            while launched < end and len(in_flight) < STEPS_IN_FLIGHT:
+                self._launch_step()
+                launched += 1
+                in_flight.append(self._send_flags(launched % STEPS_IN_FLIGHT))
+            flags = in_flight.popleft()()
+            if flags[flag.HALTED.value]:
+                for arrive in in_flight:
+                    arrive()
+                in_flight.clear()
+                self._complete_void_step(flags)
+                launched = rebuilt_after = self.step + 1
+            elif flags[flag.MOVING.value] and self.step >= rebuilt_after:
+                self._launch_rebuild()
+                rebuilt_after = launched
+            self.step += 1
+
+    def snapshot(self) -> Snapshot:
+        """Copy the state to the host without waiting for it; the next steps may be launched."""
+        virial = self.mixture.virial()
+        kinetic = self._kinetic.sum()
+        tensors = (
+            self.positions, self.velocities, self.mixture.forces, self.mixture.energies,
+            virial, kinetic,
+        )  # fmt: skip
+        kept = [tensor.clone() for tensor in tensors]
+        if self._copies is None:
+            return Snapshot(self.step, *kept)
+        self._copies.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._copies):
+            host = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in kept]
+            for target, source in zip(host, kept, strict=True):
+                target.copy_(source, non_blocking=True)
+                source.record_stream(self._copies)
+            arrived = torch.cuda.Event()
+            arrived.record()
+        return Snapshot(self.step, *host, _arrived=arrived)
+
+    def _step(self) -> None:
+        """The launches of one step."""
+        grid = (len(self._kinetic),)
+        n_atoms = len(self.positions)
+        kick_and_drift[grid](
+            self.positions, self.velocities, self.mixture.forces, self._accelerations,
+            self._timestep, self._last_positions, self._last_velocities, self.neighbors.reference,
+            self.neighbors.limits, self.neighbors.flags, n_atoms, BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
+        )  # fmt: skip
+        self.mixture.evaluate(self.positions)
+        self._kick()
+
+    def _kick(self) -> None:
+        kick[(len(self._kinetic),)](
+            self.velocities, self.mixture.forces, self._accelerations, self._timestep,
+            self._kinetic, self._steps_done, self.neighbors.flags, len(self.positions),
+            BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
+        )  # fmt: skip
+
+    def _launch_step(self) -> None:
+        """Replay the graph of a step; the first step after a change of buffers is launched as is.
+
+        That first one also compiles what is new, which capturing cannot.
+        """
+        if not self.positions.is_cuda:
+            self._step()
+        elif self._captured != self.neighbors.generation:
+            self._graphs = None
+            self._captured = self.neighbors.generation
+            self._step()
+        else:
+            self._both_graphs()[0].replay()
+
+    def _launch_rebuild(self) -> None:
+        if self.positions.is_cuda and self._captured == self.neighbors.generation:
+            self._both_graphs()[1].replay()
+            self.neighbors.n_rebuilds += 1
+        else:
+            self.neighbors.rebuild(self.positions)
+        self._notify()
+
+    def _both_graphs(self) -> tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph]:
+        """The captured step and rebuild."""
+        if self._graphs is None:
+            rebuilds = self.neighbors.n_rebuilds
+            step, rebuild = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+            with torch.cuda.graph(step):
+                self._step()
+            with torch.cuda.graph(rebuild):
+                self.neighbors.rebuild(self.positions)
+            self.neighbors.n_rebuilds = rebuilds
+            self._graphs = step, rebuild
+        return self._graphs
+
+    def _notify(self) -> None:
+        """Call the listeners; where one has changed the partition, take it up."""
+        generation = self.neighbors.generation
+        for callback in list(self.on_rebuild):
+            callback(self)
+        if generation != self.neighbors.generation:
+            self.refresh()
+
+    def _send_flags(self, slot: int) -> Callable[[], list[int]]:
+        """Copy the flags as they are after what was launched so far; call the result to wait."""
+        target = self._host_flags[slot]
+        target.copy_(self.neighbors.flags, non_blocking=True)
+        if not self.positions.is_cuda:
+            return target.tolist
+        sent = torch.cuda.Event()
+        sent.record()
+
+        def arrive() -> list[int]:
+            sent.synchronize()
+            return target.tolist()
+
+        return arrive
+
+    def _complete_void_step(self, flags: list[int]) -> None:
+        """Finish a step whose forces were void: new list, new forces, second half of the kick."""
+        self.neighbors.flags.zero_()
+        try:
+            if flags[flag.FORCE_RANGE.value] and not flags[flag.MOVED.value]:
+                raise ForceRangeError(FORCE_RANGE_MESSAGE)
+            self.refresh()
+        except (ForceRangeError, CapacityError, ValueError) as error:
+            self.positions.copy_(self._last_positions)
+            self.velocities.copy_(self._last_velocities)
+            self.refresh()
+            if isinstance(error, ValueError):
+                raise ForceRangeError(str(error)) from error
+            raise
+        self._kick()
+        self._notify()
+
+    def _kinetic_by_block(self) -> Tensor:
+        square = self.velocities.square().sum(dim=1) / self._accelerations
+        padded = self.velocities.new_zeros(len(self._kinetic) * ATOMS_PER_BLOCK)
+        padded[: len(square)] = 0.5 * square
+        return padded.reshape(len(self._kinetic), ATOMS_PER_BLOCK).sum(dim=1)

@@ -1,0 +1,112 @@
+"""Both experts over one list: the energies of atoms, forces and virial of the mixture.
+
+    E = Σ_c w_c E_c,   F = −∂E/∂x
+
+over the centres c, each an atom computed by one expert with a weight that does not depend on the
+positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+import triton
+from torch import Tensor
+
+from duetto.kernels.triton.neighbor_list import ATOMS_PER_BLOCK, LAUNCH, Edges, NeighborList
+from duetto.kernels.triton.scatter import combine_atoms, fixed_point_forces
+
+
+class Expert(Protocol):
+    """What computes the centres of one expert."""
+
+    def evaluate(self, edges: Edges, index: int, energies: Tensor, gradients: Tensor) -> None:
+        """Evaluate the rows that `edges` lists for expert `index`. Launches only.
+
+        Args:
+            edges: of the present positions.
+            index: 0 or 1; the keys are index · K … index · K + K − 1.
+            energies: OUTPUT (2 C,) float64, E_c in eV at row 2 c.
+            gradients: OUTPUT (3, capacity), ∂E_c/∂r_ij in eV/Å in the slots of the vectors.
+        """
+        ...
+
+
+class Mixture:
+    """Forces and energies on the device, of the positions given last.
+
+    Attributes:
+        neighbors: the list.
+        forces: (A, 3) float64, eV/Å.
+        energies: (A,) float64, eV.
+        centre_virials: (C, 6) float64, dE_c/dε weighted, as xx, yy, zz, yz, xz, xy, eV.
+    """
+
+    def __init__(
+        self, neighbors: NeighborList, experts: Sequence[Expert | None], weights: Tensor
+    ) -> None:
+        """Evaluate `experts` 0 and 1 on the centres that `weights` gives them.
+
+        Args:
+            neighbors: a list for these atoms; its centres are chosen here.
+            experts: two, or None for one that no atom needs.
+            weights: (A,) float64 in [0, 1], the share of expert 0.
+
+        Raises:
+            ValueError: an atom needs an expert that is None.
+        """
+        device = neighbors.types.device
+        n_atoms = neighbors.n_atoms
+        self.neighbors = neighbors
+        self.experts = tuple(experts)
+        self.forces = torch.zeros(n_atoms, 3, dtype=torch.float64, device=device)
+        self.energies = torch.zeros(n_atoms, dtype=torch.float64, device=device)
+        self.set_weights(weights)
+
+    def set_weights(self, weights: Tensor) -> None:
+        """Change the partition; the list must be built before the next evaluation."""
+        shares = torch.stack([weights, 1.0 - weights]).to(self.forces)
+        atoms = [share.nonzero().flatten() for share in shares]
+        for index, expert in enumerate(self.experts):
+            if expert is None and len(atoms[index]):
+                raise ValueError(f"{len(atoms[index])} atoms need expert {index}, which is missing")
+        self.neighbors.set_centres(*atoms)
+        self.weights = torch.cat([share[a] for share, a in zip(shares, atoms, strict=True)])
+        C = len(self.weights)
+        order = torch.arange(C, dtype=torch.int32, device=self.forces.device)
+        self._centres_of_atom = self.forces.new_full((len(weights), 2), -1, dtype=torch.int32)
+        self._centres_of_atom[atoms[0], 0] = order[: len(atoms[0])]
+        self._centres_of_atom[atoms[1], 1] = order[len(atoms[0]) :]
+        # Rows that no launch reached must not pass for an energy.
+        self._row_energies = self.forces.new_full((2 * C,), torch.nan)
+        self.centre_virials = self.forces.new_zeros(C, 6)
+        self._generation = -1
+
+    def evaluate(self, positions: Tensor) -> None:
+        """Energies, forces and virial at `positions` (A, 3) with the present list. Launches only.
+
+        They are void where `neighbors.flags` say so.
+        """
+        self.neighbors.update(positions)
+        edges = self.neighbors.edges()
+        if self._generation != self.neighbors.generation:
+            self._gradients = torch.zeros_like(edges.vectors)
+            self._generation = self.neighbors.generation
+        for index, expert in enumerate(self.experts):
+            if expert is not None:
+                expert.evaluate(edges, index, self._row_energies, self._gradients)
+        fixed_forces, self.centre_virials = fixed_point_forces(
+            self._gradients, edges.vectors, edges.rowptr, edges.neighbors,
+            self.neighbors.centre_atoms, self.weights, self.neighbors.flags, len(self.forces),
+        )  # fmt: skip
+        combine_atoms[(triton.cdiv(len(self.energies), ATOMS_PER_BLOCK),)](
+            fixed_forces, self._row_energies, self.weights, self._centres_of_atom,
+            self.forces, self.energies, len(self.energies), BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
+        )  # fmt: skip
+
+    def virial(self) -> Tensor:
+        """(3, 3) float64, dE/dε for a strain ε, eV."""
+        xx, yy, zz, yz, xz, xy = self.centre_virials.sum(dim=0)
+        return torch.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz]).reshape(3, 3)
