@@ -1,0 +1,1 @@
+"""The main job on the shipped example: a mixture beside full HF, in numbers and pictures."""

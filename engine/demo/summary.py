@@ -1,0 +1,264 @@
+"""What the demonstration says: `report.json`, the page, the last lines on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from duetto.demo.pictures import ENERGY, FORCE_ERRORS, SLAB, STEP_TIMES
+from duetto.environment import describe_machine, device_name, package_versions
+from duetto.report.page import Fact, Picture, Table, render_page
+
+if TYPE_CHECKING:
+    from duetto.demo.demonstration import Demonstration
+
+UNITS = {
+    "timestep_fs": "fs",
+    "nve_drift_mev_per_atom_per_ps": "meV/atom/ps, slope of a straight line through every step",
+    "momentum_max": "amu Å/fs, largest total momentum of the mixture's NVE run",
+    "force_rmse_vs_full_hf_mev_per_angstrom": "meV/Å, per component, on the mixture's snapshots",
+    "energy_error_vs_full_hf_mev_per_atom": "meV/atom, root mean square over the snapshots",
+    "step_ms": (
+        "ms, median velocity Verlet step plus its share of the neighbour list, measured in turns "
+        "in one process on the large slab (timing.n_atoms)"
+    ),
+    "speedup_ideal": "1 / (f + (1 - f) c), f share of complex atoms, c = full LF / full HF",
+    "share_of_ideal": "speedup_vs_full_hf / speedup_ideal",
+}
+
+
+def build_report(demo: Demonstration) -> dict[str, Any]:
+    """The report as plain data."""
+    speed = demo.speed
+    described = demo.model.describe()
+    return {
+        **demo_counts(demo),
+        "backend": described["backend"],
+        "device": described["device"],
+        "dtype": described["dtype"],
+        "precision": described["precision"],
+        "timestep_fs": demo.config.timestep_fs,
+        "steps": demo.mixture.steps,
+        "temperature_K": float(np.mean(demo.mixture.temperature_K)),
+        "nve_drift_mev_per_atom_per_ps": demo.mixture.drift_meV_per_atom_per_ps,
+        "nve_drift_full_hf_mev_per_atom_per_ps": demo.full_hf.drift_meV_per_atom_per_ps,
+        "momentum_max": max(demo.mixture.momentum),
+        "e_repartition_ev": demo.final.e_repartition,
+        **_errors(demo),
+        "step_ms": speed.step_ms(),
+        "speedup_vs_full_hf": speed.speedup,
+        "speedup_ideal": speed.ideal_speedup,
+        "share_of_ideal": speed.speedup / speed.ideal_speedup,
+        "cost_ratio": speed.cost_ratio,
+        "timing": speed.to_dict(),
+        "self_check": demo.self_checks,
+        "units": UNITS,
+        "provenance": _provenance(demo),
+    }
+
+
+def demo_counts(demo: Demonstration) -> dict[str, int]:
+    """Atoms in all and per region."""
+    return {"n_atoms": len(demo.atoms), **demo.counts._asdict()}
+
+
+def _errors(demo: Demonstration) -> dict[str, Any]:
+    weights, comparison = demo.weights, demo.comparison
+    regions = {
+        "complex": weights == 1,
+        "blend": (weights > 0) & (weights < 1),
+        "simple": weights == 0,
+        "all": np.ones(len(weights), dtype=bool),
+    }
+    return {
+        "force_rmse_vs_full_hf_mev_per_angstrom": {
+            name: comparison.force_rmse(chosen) for name, chosen in regions.items()
+        },
+        "force_rms_full_hf_mev_per_angstrom": {
+            name: comparison.force_rms(chosen) for name, chosen in regions.items()
+        },
+        "energy_error_vs_full_hf_mev_per_atom": comparison.energy_rmse_meV_per_atom,
+        "energy_error_spread_mev_per_atom": comparison.energy_spread_meV_per_atom,
+        "snapshots": len(comparison.energy_error_eV),
+    }
+
+
+def _provenance(demo: Demonstration) -> dict[str, Any]:
+    return {
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "seconds": round(demo.seconds, 1),
+        "structure": demo.config.structure.file.name,
+        "pair": demo.config.pair.name,
+        "pair_content_hash": demo.model.content_hash,
+        "pair_provenance": demo.model.pair.provenance,
+        "regions": demo.config.regions.to_dict(),
+        "seed": demo.config.seed,
+        "device_name": device_name(demo.model.device),
+        "machine": describe_machine(),
+        "versions": package_versions(),
+    }
+
+
+def closing_lines(report: Mapping[str, Any]) -> list[str]:
+    """The result in a few lines for the terminal."""
+    force, step = report["force_rmse_vs_full_hf_mev_per_angstrom"], report["step_ms"]
+    return [
+        f"speed    {report['speedup_vs_full_hf']:.2f} times full HF "
+        f"({step['mixture']:.3g} against {step['full_hf']:.3g} ms per step of "
+        f"{report['timing']['n_atoms']} atoms), {100 * report['share_of_ideal']:.0f} % of the "
+        f"ideal {report['speedup_ideal']:.2f}",
+        f"energy   drift {report['nve_drift_mev_per_atom_per_ps']:+.1e} meV/atom/ps, "
+        f"full HF {report['nve_drift_full_hf_mev_per_atom_per_ps']:+.1e}",
+        f"forces   within {_number(force['complex'])} meV/Å of full HF in the complex region, "
+        f"{_number(force['simple'])} in the simple one (r.m.s.)",
+    ]
+
+
+def render_summary(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+    """The page, as HTML."""
+    return render_page(
+        "Two experts, one energy",
+        f"{report['n_atoms']} atoms of CO-covered Pt(111): a high-fidelity (HF) expert computes "
+        f"the {report['n_complex']} atoms where chemistry happens, a low-fidelity (LF) one the "
+        f"other {report['n_simple']}. Beside it, the same run with the HF expert on every atom.",
+        _facts(report),
+        _captioned(report, pictures),
+        _tables(report),
+    )
+
+
+def _facts(report: Mapping[str, Any]) -> list[Fact]:
+    force = report["force_rmse_vs_full_hf_mev_per_angstrom"]
+    timing = report["timing"]
+    share = 100.0 * timing["n_complex"] / timing["n_atoms"]
+    return [
+        Fact(
+            f"{report['speedup_vs_full_hf']:.1f}× faster",
+            f"than full HF, {timing['n_atoms']:,} atoms, {share:.0f} % of them complex; "
+            f"{100 * report['share_of_ideal']:.0f} % of the ideal",
+        ),
+        Fact(
+            _scientific(report["nve_drift_mev_per_atom_per_ps"]),
+            "meV/atom/ps energy drift of the mixture; full HF from the same start: "
+            + _scientific(report["nve_drift_full_hf_mev_per_atom_per_ps"]),
+        ),
+        Fact(
+            f"{_number(force['complex'])} meV/Å",
+            "force difference to full HF in the complex region, r.m.s.; in the simple region "
+            f"{_number(force['simple'])} meV/Å",
+        ),
+        Fact(
+            f"{_number(report['energy_error_vs_full_hf_mev_per_atom'])} meV/atom",
+            "energy difference to full HF, r.m.s. over snapshots",
+        ),
+    ]
+
+
+def _captioned(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> list[Picture]:
+    time_ps = report["steps"] * report["timestep_fs"] / 1000.0
+    timing = report["timing"]
+    return [
+        Picture(
+            pictures[SLAB],
+            "Who computes whom",
+            "The slab at the end of the run at constant energy. Orange atoms and the molecules are "
+            "computed by HF, blue ones by LF; what counts is the centre, its neighbours may lie in "
+            "any region.",
+        ),
+        Picture(
+            pictures[ENERGY],
+            "Energy is conserved",
+            f"Total energy over {time_ps:g} ps at {report['temperature_K']:.0f} K in steps of "
+            f"{report['timestep_fs']:g} fs, same start. The mixture's forces are the gradient of "
+            "one energy, so it keeps it as well as one potential does. Dashed: straight line "
+            "through all steps.",
+            "wide",
+        ),
+        Picture(
+            pictures[FORCE_ERRORS],
+            "Forces, layer by layer",
+            f"Difference to full HF on {report['snapshots']} snapshots, root mean square per "
+            "component. Orange background: complex, blue: simple.",
+            "narrow",
+        ),
+        Picture(
+            pictures[STEP_TIMES],
+            "Time per step",
+            f"{timing['n_atoms']:,} atoms of the same surface on a thicker slab, "
+            f"{timing['n_complex']:,} of them complex. Median of steps measured in turns in one "
+            "process, the neighbour list's share included in all three. Ideal: what the experts' "
+            "own costs allow, 1 / (f + (1 − f) c).",
+            "wide",
+        ),
+    ]
+
+
+def _tables(report: Mapping[str, Any]) -> list[Table]:
+    origin, step = report["provenance"], report["step_ms"]
+    machine, versions = origin["machine"], origin["versions"]
+    timing = report["timing"]
+    lists = timing["neighbor_list_ms"]
+    return [
+        Table(
+            "In numbers",
+            [
+                ("atoms", _regions_in_words(report)),
+                ("atoms on the large slab", _regions_in_words(timing)),
+                ("step: mixture, full HF, full LF", _three(step)),
+                (
+                    "neighbour list: mixture, full HF, full LF",
+                    _three({name: lists[name]["median"] for name in step})
+                    + f", once in {timing['steps_per_neighbor_list']:.0f} steps",
+                ),
+                ("cost of LF over cost of HF, c", f"{report['cost_ratio']:.3f}"),
+                (
+                    "speedup over full HF",
+                    f"{report['speedup_vs_full_hf']:.2f} of an ideal {report['speedup_ideal']:.2f}",
+                ),
+                ("largest total momentum", f"{report['momentum_max']:.1e} amu Å/fs"),
+                (
+                    "backend against the reference",
+                    f"{max(report['self_check'].values()):.1e} of the largest force",
+                ),
+            ],
+        ),
+        Table(
+            "Computed with",
+            [
+                ("backend", f"{report['backend']} on {origin['device_name']}, {report['dtype']}"),
+                ("machine", f"{machine['system']}, {machine['threads']} threads"),
+                ("pair", f"{origin['pair']} ({origin['pair_content_hash'][:12]})"),
+                ("structure", origin["structure"]),
+                ("versions", ", ".join(f"{k} {v}" for k, v in versions.items() if v)),
+                ("finished", f"{origin['finished']}, after {origin['seconds']:.0f} s"),
+            ],
+        ),
+    ]
+
+
+def _regions_in_words(counts: Mapping[str, Any]) -> str:
+    blend = f"{counts['n_blend']:,} blend, " if counts["n_blend"] else ""
+    return (
+        f"{counts['n_atoms']:,}: {counts['n_complex']:,} complex, {blend}"
+        f"{counts['n_simple']:,} simple"
+    )
+
+
+def _three(milliseconds: Mapping[str, float]) -> str:
+    return ", ".join(f"{milliseconds[name]:.3g}" for name in ("mixture", "full_hf", "full_lf")) + (
+        " ms"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2g}"
+
+
+def _scientific(value: float) -> str:
+    """1.2 × 10⁻⁴, with a true minus sign."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa} × 10{raised}".replace("-", "−")

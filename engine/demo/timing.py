@@ -1,0 +1,132 @@
+"""Step times of mixture, full HF and full LF on the large slab."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from duetto.config import LangevinStage, RunConfig
+from duetto.demo.dynamics import begin, limits, progress
+from duetto.errors import InputError
+from duetto.md.loop import Langevin, run_md
+from duetto.md.pair_model import PairModel
+from duetto.md.state import Potential, State
+from duetto.regions import RegionCounts, count_regions
+from duetto.structure import read_structure
+from duetto.throughput import StepTimes, time_steps
+
+NAMES = ("mixture", "full_hf", "full_lf")
+WARM_UP_STEPS = 40
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Step times and what follows from them.
+
+    Attributes:
+        counts: atoms per region.
+        times: all that was measured.
+        steps_per_rebuild: how long a neighbour list lasts at this temperature.
+    """
+
+    counts: RegionCounts
+    times: StepTimes
+    steps_per_rebuild: float
+
+    def step_ms(self) -> dict[str, float]:
+        """Median step time with its share of the neighbour list, ms."""
+        return {name: self.times.milliseconds(name, self.steps_per_rebuild) for name in NAMES}
+
+    @property
+    def speedup(self) -> float:
+        """How many times faster a step of the mixture is than one of full HF."""
+        step = self.step_ms()
+        return step["full_hf"] / step["mixture"]
+
+    @property
+    def cost_ratio(self) -> float:
+        """Full LF's step time over full HF's, c."""
+        step = self.step_ms()
+        return step["full_lf"] / step["full_hf"]
+
+    @property
+    def ideal_speedup(self) -> float:
+        """1 / (f_HF + f_LF c) with the shares of atoms that each expert computes.
+
+        Without a blend layer, where no atom is computed twice, it is 1 / (f + (1 − f) c).
+        """
+        atoms = sum(self.counts)
+        hf = (self.counts.n_complex + self.counts.n_blend) / atoms
+        lf = (self.counts.n_simple + self.counts.n_blend) / atoms
+        return 1.0 / (hf + lf * self.cost_ratio)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return {
+            "n_atoms": sum(self.counts),
+            **self.counts._asdict(),
+            "step_ms": self.step_ms(),
+            "step_without_list_ms": _plain(self.times.step),
+            "neighbor_list_ms": _plain(self.times.rebuild),
+            "steps_per_neighbor_list": self.steps_per_rebuild,
+            "cost_ratio": self.cost_ratio,
+            "speedup_vs_full_hf": self.speedup,
+            "speedup_ideal": self.ideal_speedup,
+            "share_of_ideal": self.speedup / self.ideal_speedup,
+        }
+
+
+def _plain(timings: dict[str, Any]) -> dict[str, Any]:
+    return {name: timing.to_dict() for name, timing in timings.items()}
+
+
+def measure_speed(
+    config: RunConfig, model: PairModel, *, steps_per_rebuild: float, rounds: int
+) -> Speed:
+    """Warm the structure up with the mixture, then time the three potentials in turns.
+
+    Args:
+        config: structure, regions and temperature.
+        model: the pair.
+        steps_per_rebuild: how long a neighbour list lasts, from a longer run.
+        rounds: steps to time per potential.
+    """
+    structure = config.structure
+    atoms = read_structure(
+        structure.file, frame=structure.frame, repeat=structure.repeat, species=model.species
+    )
+    weights = config.regions.weights(atoms)
+    species, pbc = atoms.get_chemical_symbols(), atoms.pbc.tolist()
+    of_all = {
+        "mixture": weights,
+        "full_hf": np.ones(len(atoms)),
+        "full_lf": np.zeros(len(atoms)),
+    }
+    potentials = {name: model.potential(species, w, pbc) for name, w in of_all.items()}
+    state = _warm(config, begin(config, atoms, potentials["mixture"], model.device), potentials)
+    with tqdm(total=rounds, desc="timing", unit="round", disable=None, leave=False) as bar:
+        times = time_steps(
+            state, potentials, timestep_fs=config.timestep_fs, rounds=rounds, after_round=bar.update
+        )
+    return Speed(count_regions(weights), times, steps_per_rebuild)
+
+
+def _warm(config: RunConfig, state: State, potentials: Mapping[str, Potential]) -> State:
+    """A few steps with the mixture, so that the atoms have left their lattice sites."""
+    baths = [stage for stage in config.stages if isinstance(stage, LangevinStage)]
+    if not baths:
+        raise InputError(f"stages: none is langevin, to warm up {config.structure.file.name}")
+    stage = Langevin(WARM_UP_STEPS, baths[0].temperature_K, baths[0].friction_per_fs)
+    warming = run_md(
+        state,
+        potentials["mixture"],
+        [stage],
+        timestep_fs=config.timestep_fs,
+        limits=limits(config),
+    )
+    *_, warm = progress(warming, WARM_UP_STEPS, "warming up the large slab")
+    return warm

@@ -1,0 +1,1 @@
+"""Pages and pictures: plain numbers in, PNG and HTML out."""
