@@ -1,0 +1,224 @@
+"""Blocks of the kernels that know of distances and angles, and their derivatives."""
+
+from __future__ import annotations
+
+import math
+
+from duetto.kernels.folded import _ZBL_COEFFICIENTS, _ZBL_EXPONENTS
+from duetto.kernels.triton.expert_spec import COMPONENTS
+from duetto.kernels.triton.expert_writer import Writer
+
+Monomial = tuple[int, int, int]
+Polynomial = dict[Monomial, float]
+
+_3, _5, _7, _15, _105 = (math.sqrt(n) for n in (3, 5, 7, 15, 105))
+_21_8, _35_8 = math.sqrt(21 / 8), math.sqrt(35 / 8)
+
+HARMONICS: tuple[Polynomial, ...] = (
+    {(0, 0, 0): 1.0},
+    {(1, 0, 0): _3},
+    {(0, 1, 0): _3},
+    {(0, 0, 1): _3},
+    {(1, 0, 1): _15},
+    {(1, 1, 0): _15},
+    {(0, 2, 0): _5, (2, 0, 0): -_5 / 2, (0, 0, 2): -_5 / 2},
+    {(0, 1, 1): _15},
+    {(0, 0, 2): _15 / 2, (2, 0, 0): -_15 / 2},
+    {(1, 0, 2): 3 * _35_8, (3, 0, 0): -_35_8},
+    {(1, 1, 1): _105},
+    {(1, 2, 0): 4 * _21_8, (3, 0, 0): -_21_8, (1, 0, 2): -_21_8},
+    {(0, 3, 0): _7, (2, 1, 0): -1.5 * _7, (0, 1, 2): -1.5 * _7},
+    {(0, 2, 1): 4 * _21_8, (2, 0, 1): -_21_8, (0, 0, 3): -_21_8},
+    {(0, 1, 2): _105 / 2, (2, 1, 0): -_105 / 2},
+    {(0, 0, 3): _35_8, (2, 0, 1): -3 * _35_8},
+)
+"""Y_lm as {(a, b, c): coefficient of x^a y^b z^c} of a unit vector; see `kernels.harmonics`."""
+
+
+def derivative(polynomial: Polynomial, axis: int) -> Polynomial:
+    """Derivative along an axis, the three coordinates taken as free."""
+    result: Polynomial = {}
+    for powers, coefficient in polynomial.items():
+        if powers[axis] > 0:
+            lowered = tuple(p - (a == axis) for a, p in enumerate(powers))
+            result[(lowered[0], lowered[1], lowered[2])] = coefficient * powers[axis]
+    return result
+
+
+def _expression(polynomial: Polynomial) -> str:
+    terms = []
+    for powers, coefficient in polynomial.items():
+        factors = [f"u{axis}" for axis, p in zip("xyz", powers, strict=True) for _ in range(p)]
+        # Quadratic factors first and in brackets, so that equal ones are computed once.
+        product = f"({' * '.join(factors[:2])}) * {factors[2]}" if len(factors) == 3 else ""
+        terms.append(" * ".join([repr(coefficient), product or " * ".join(factors)]).rstrip(" *"))
+    return " + ".join(terms)
+
+
+def edges(w: Writer) -> None:
+    """Load the edges of the centre: unit vectors, distances, scaled distances."""
+    w.equation("unit vectors and distances; padding lies beyond every cutoff")
+    w(
+        "rx = tl.load(vectors + start + edge, mask=inside, other=1.0)",
+        "ry = tl.load(vectors + stride + start + edge, mask=inside, other=0.0)",
+        "rz = tl.load(vectors + 2 * stride + start + edge, mask=inside, other=0.0)",
+        "inverse_length = reciprocal_root(rx * rx + ry * ry + rz * rz, FAST)",
+        "length = (rx * rx + ry * ry + rz * rz) * inverse_length",
+        "ux = rx * inverse_length",
+        "uy = ry * inverse_length",
+        "uz = rz * inverse_length",
+    )
+    if w.spec.num_types > 1:
+        w("neighbour_type = tl.load(neighbor_types + start + edge, mask=inside, other=0)")
+    w(
+        f"inverse_cutoff = {w.per_pair('inverse_cutoff')}",
+        "x = tl.where(inside, length * inverse_cutoff, 2.0)",
+        "inverse_x = reciprocal(x, FAST)",
+    )
+    if not w.spec.vanishes:
+        w("inside = inside & (x < 1.0)")
+
+
+def cutoff(w: Writer, name: str, p: float) -> None:
+    """The polynomial cutoff and its derivative.
+
+    1 − (p+1)(p+2)/2 x^p + p(p+2) x^(p+1) − p(p+1)/2 x^(p+2) = (1 − x)³ Σ_{k<p} (k+1)(k+2)/2 x^k
+    for whole p: a form without cancellation near x = 1.
+    """
+    w("complement = tl.maximum(1.0 - x, 0.0)")
+    if p.is_integer() and p <= 12:
+        w(f"series = x * 0.0 + {float(p * (p + 1) / 2)!r}")
+        for k in range(int(p) - 2, -1, -1):
+            w(f"series = series * x + {(k + 1) * (k + 2) / 2!r}")
+        power = " * ".join(["x"] * (int(p) - 1))
+        w(f"{name} = complement * complement * complement * series")
+    else:
+        power = f"tl.exp2({p - 1!r} * tl.log2(x))"
+        w(f"power = {power} * x")
+        polynomial = f"({-p * (p + 1) / 2!r} * x + {p * (p + 2)!r}) * x - {(p + 1) * (p + 2) / 2!r}"
+        w(f"{name} = tl.where(x < 1.0, 1.0 + power * ({polynomial}), 0.0)")
+    slope = f"{-p * (p + 1) * (p + 2) / 2!r} * ({power})"
+    w(f"{name}_slope = {slope} * complement * complement")
+
+
+def basis_factors(w: Writer) -> None:
+    """What all radial functions of an edge have in common."""
+    if w.spec.cutoff_p is None:
+        return
+    w.equation("cutoff of the Bessel functions")
+    cutoff(w, "cut", w.spec.cutoff_p)
+    w(
+        f"sine_factor = cut * inverse_x * {1 / math.pi!r}",
+        f"sine_slope = (cut_slope - cut * inverse_x) * inverse_x * {1 / math.pi!r}",
+        "cosine_slope = cut * inverse_x",
+    )
+
+
+def two_body(w: Writer, *, slope: bool) -> None:
+    """h_0 = φ(B · K1[t_i, t_j]); with `slope`, its derivative along x instead, radial_slope."""
+    target = "z0_slope" if slope else "z0"
+    w.equation("∂z_0/∂x = ∂B/∂x · K1[t_i, t_j]" if slope else "h_0 = φ(B(r_ij) · K1[t_i, t_j])")
+    for index, (first, columns) in enumerate(w.spec.basis_tiles):
+        _basis_tile(w, first, columns, slope=slope)
+        basis = "split(basis, PRECISION)"
+        w.product(target, basis, w.first_weights(first, columns), first=index == 0)
+
+
+def _basis_tile(w: Writer, first: int, columns: int, *, slope: bool) -> None:
+    """Columns of B or ∂B/∂x: radial functions times the one-hot neighbour type."""
+    spec = w.spec
+    w(
+        f"column = {first} + tl.arange(0, {columns})",
+        f"parameter = tl.load(table + {w.offset('column')} + column)[None, :]",
+    )
+    if spec.cutoff_p is not None:
+        w("sine, cosine = sine_and_cosine_of_pi(x[:, None] * parameter)")
+        if slope:
+            w("basis = parameter * cosine * cosine_slope[:, None] + sine * sine_slope[:, None]")
+        else:
+            w("basis = sine * sine_factor[:, None]")
+    else:
+        assert spec.spline_span is not None
+        inverse_width = spec.num_radial / (spec.spline_span + 1)
+        # ¼ (1 − cos 2πq)² = sin⁴ πq, and sin πq = cos π(q − ½).
+        w(
+            f"q = tl.minimum(tl.maximum((x[:, None] - parameter) * {inverse_width!r}, 0.0), 1.0)",
+            "minus_cosine, sine = sine_and_cosine_of_pi(q - 0.5)",
+        )
+        if slope:
+            w(
+                "basis = sine * sine * sine * minus_cosine",
+                f"basis = basis * {-4 * math.pi * inverse_width!r}",
+            )
+        else:
+            w("basis = (sine * sine) * (sine * sine)")
+    if spec.num_types > 1:
+        w(
+            f"matches = (column // {spec.num_radial})[None, :] == neighbour_type[:, None]",
+            "basis = tl.where(matches, basis, 0.0)",
+        )
+
+
+def harmonics(w: Writer) -> None:
+    """The tile Y (E, COMPONENTS) of spherical harmonics."""
+    w.equation("Y_lm, columns lm; unused columns are zero")
+    w(
+        f"component = tl.arange(0, {COMPONENTS})",
+        "degree = (component >= 1).to(tl.int32) + (component >= 4) + (component >= 9)",
+        f"Y = tl.where(component[None, :] == 0, 1.0, tl.zeros([E, {COMPONENTS}], tl.float32))",
+    )
+    for d in range(1, w.spec.num_components):
+        value = f"({_expression(HARMONICS[d])})[:, None]"
+        w(f"Y = tl.where(component[None, :] == {d}, {value}, Y)")
+    if not w.spec.vanishes:
+        w("Y = tl.where(inside[:, None], Y, 0.0)")
+    w("Y_pair = split(Y, PRECISION)", "Y_transposed = transposed(Y_pair)")
+
+
+def zbl(w: Writer) -> None:
+    """Half the ZBL energy of each edge and its derivative along the distance, eV, eV/Å."""
+    assert w.spec.zbl_p is not None
+    w.equation("ZBL repulsion")
+    w(
+        f"zbl_inverse_length = {w.per_pair('zbl_inverse_length')}",
+        "scaled = length * zbl_inverse_length",
+        "screening = x * 0.0",
+        "screening_slope = x * 0.0",
+    )
+    for coefficient, exponent in zip(_ZBL_COEFFICIENTS, _ZBL_EXPONENTS, strict=True):
+        w(
+            f"decay = {coefficient!r} * exponential({exponent!r} * scaled, FAST)",
+            "screening += decay",
+            f"screening_slope += {exponent!r} * decay",
+        )
+    cutoff(w, "zbl_cut", w.spec.zbl_p)
+    w(
+        f"coulomb = {w.per_pair('zbl_energy')} * inverse_length",
+        "repulsion = coulomb * screening * zbl_cut",
+        "repulsion_slope = coulomb * (screening_slope * zbl_inverse_length * zbl_cut",
+        "    + screening * (zbl_cut_slope * inverse_cutoff - zbl_cut * inverse_length))",
+    )
+
+
+def gradient(w: Writer) -> None:
+    """Gradient of each edge from those of Y (g_Y) and of the first pre-activation (g_z0)."""
+    two_body(w, slope=True)
+    w.equation("∂E/∂r_ij from ∂E/∂Y_lm and ∂E/∂r")
+    w("g_length = tl.sum(g_z0 * z0_slope, 1) * inverse_cutoff")
+    if w.spec.zbl_p is not None:
+        w("g_length += repulsion_slope")
+    terms: dict[str, list[str]] = {"x": [], "y": [], "z": []}
+    for d in range(1, w.spec.num_components):
+        w(f"g_Y{d} = tl.sum(tl.where(component[None, :] == {d}, g_Y, 0.0), 1)")
+        for axis, name in enumerate("xyz"):
+            slope = derivative(HARMONICS[d], axis)
+            if slope:
+                terms[name].append(f"g_Y{d} * ({_expression(slope)})")
+    for name, parts in terms.items():
+        w(f"g_u{name} = {parts[0]}")
+        for part in parts[1:]:
+            w(f"g_u{name} += {part}")
+    w("g_radial = g_ux * ux + g_uy * uy + g_uz * uz")
+    for axis, name in enumerate("xyz"):
+        value = f"(g_u{name} - g_radial * u{name}) * inverse_length + g_length * u{name}"
+        w(f"tl.store(gradients + {axis} * stride + start + edge, {value}, mask=edge < edges)")

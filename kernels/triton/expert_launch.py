@@ -1,0 +1,222 @@
+"""Buffers and launches of an expert's kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import triton
+from torch import Tensor
+
+from duetto.kernels.triton import expert_math
+from duetto.kernels.triton.expert_cache import kernel_module
+from duetto.kernels.triton.expert_packing import PackedExpert
+from duetto.kernels.triton.expert_spec import KernelSpec
+from duetto.kernels.triton.expert_writer import stash_layout
+
+EDGE_TILES = (16, 32, 64, 128, 256)
+"""Rows that the edge tiles of a launch may have: at least the edges of each of its centres."""
+
+NUM_WARPS = {16: 1, 32: 2, 64: 4, 128: 8, 256: 8}
+"""Warps of a program by rows of its edge tiles; more would do the same work twice."""
+
+PRECISIONS = ("fp32", "bf16x3")
+
+MAX_CENTRES = 16384
+"""Centres of one launch, which bounds the stash: about 40 kB per centre of a large expert."""
+
+
+class EdgeRows(Protocol):
+    """Edges in compressed rows, all on one device. A row that is listed holds those of a centre."""
+
+    @property
+    def rowptr(self) -> Tensor:
+        """(R + 1,) int64, where the edges of each row begin and end."""
+
+    @property
+    def neighbor_types(self) -> Tensor:
+        """(capacity,) int32, the expert's type of the neighbour."""
+
+    @property
+    def vectors(self) -> Tensor:
+        """(3, capacity) float32, r_j − r_i, Å."""
+
+    @property
+    def row_types(self) -> Tensor:
+        """(R,) int32, the expert's type of the row's centre."""
+
+
+class SortedEdgeRows(EdgeRows, Protocol):
+    """Edge rows with the rows of each expert listed by number of edges: K lists per expert."""
+
+    @property
+    def work(self) -> Tensor:
+        """(2 K, C) int32; list k of expert e holds the rows that need tile k of EDGE_TILES."""
+
+    @property
+    def work_count(self) -> Sequence[Tensor]:
+        """2 K tensors (1,) int32, the lengths of the lists."""
+
+    @property
+    def work_capacity(self) -> Sequence[int]:
+        """How many rows of each list a launch must be ready for."""
+
+
+@dataclass(frozen=True)
+class WorkList:
+    """Rows that are evaluated with one size of tile.
+
+    Attributes:
+        rows: (≥ capacity,) int32.
+        count: (1,) int32 on the device: how many of them there are.
+        capacity: how many of them the launch is ready for.
+        tile: one of EDGE_TILES. The energy of a row with more edges is NaN.
+    """
+
+    rows: Tensor
+    count: Tensor
+    capacity: int
+    tile: int
+
+
+def edge_tile(most_edges: int) -> int:
+    """Smallest tile for centres with at most so many edges.
+
+    Raises:
+        ValueError: no tile is large enough.
+    """
+    for tile in EDGE_TILES:
+        if most_edges <= tile:
+            return tile
+    raise ValueError(
+        f"a centre has {most_edges} neighbours inside the cutoff; the fused kernels take at most "
+        f"{EDGE_TILES[-1]}"
+    )
+
+
+def kernel_kinds(spec: KernelSpec) -> tuple[str, ...]:
+    """The kernels that evaluate an expert, in order."""
+    return ("whole",) if spec.num_layers == 1 else ("forward", "backward")
+
+
+class ExpertKernels:
+    """An expert ready to be evaluated on one device.
+
+    Args:
+        packed: the expert's weights, on the device.
+        precision: "fp32" or "bf16x3", that of matrix products.
+        max_centres: most centres of one launch.
+
+    Raises:
+        ValueError: unknown precision.
+    """
+
+    def __init__(
+        self, packed: PackedExpert, precision: str = "bf16x3", max_centres: int = MAX_CENTRES
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+        self.packed = packed
+        self.precision = precision
+        self.max_centres = max_centres
+        self._module = kernel_module(packed.spec)
+        self._stash = torch.empty(0, dtype=torch.float32, device=packed.table.device)
+
+    def evaluate(
+        self, edges: SortedEdgeRows, index: int, energies: Tensor, gradients: Tensor
+    ) -> None:
+        """Evaluate the rows that `edges` lists for expert `index`.
+
+        Only launches kernels, so that it can be captured in a graph, once buffers suffice: they
+        do after a call with the same capacities.
+
+        Args:
+            edges: sorted edge rows.
+            index: 0 or 1.
+            energies, gradients: OUTPUT, see `evaluate_rows`.
+        """
+        K = len(EDGE_TILES)
+        work = [
+            WorkList(edges.work[key], edges.work_count[key], edges.work_capacity[key], tile)
+            for key, tile in zip(range(index * K, (index + 1) * K), EDGE_TILES, strict=True)
+        ]
+        self.evaluate_rows(edges, work, energies, gradients)
+
+    def evaluate_rows(
+        self, edges: EdgeRows, work: Sequence[WorkList], energies: Tensor, gradients: Tensor
+    ) -> None:
+        """Energies of the listed rows and their gradients with respect to the edges.
+
+        Args:
+            edges: edge rows.
+            work: disjoint lists of rows.
+            energies: OUTPUT (R,) float64, E_i in eV; rows that are not listed keep theirs.
+            gradients: OUTPUT (3, capacity) float32, ∂E_i/∂r_ij in eV/Å; edges of other rows keep
+                theirs.
+        """
+        needed = max((self._stash_size(item) for item in work), default=0)
+        if needed > self._stash.numel():
+            self._stash = self._stash.new_empty(needed)
+        for item in work:
+            for first in range(0, item.capacity, self.max_centres):
+                programs = min(self.max_centres, item.capacity - first)
+                self._launch(edges, item, first, programs, energies, gradients)
+
+    def _launch(
+        self,
+        edges: EdgeRows,
+        item: WorkList,
+        first: int,
+        programs: int,
+        energies: Tensor,
+        gradients: Tensor,
+    ) -> None:
+        packed = self.packed
+        for kind in kernel_kinds(packed.spec):
+            getattr(self._module, kind)[(programs,)](
+                item.rows,
+                item.count,
+                first,
+                edges.rowptr,
+                edges.vectors,
+                edges.vectors.stride(0),
+                edges.neighbor_types,
+                edges.row_types,
+                packed.table,
+                packed.high,
+                packed.low,
+                packed.type_energies,
+                self._stash,
+                energies,
+                gradients,
+                E=item.tile,
+                PRECISION=precision_constant(self.precision),
+                FAST=not interpreted(),
+                **launch_options(item.tile),
+            )
+
+    def _stash_size(self, item: WorkList) -> int:
+        spec = self.packed.spec
+        if kernel_kinds(spec) == ("whole",):
+            return 0
+        centres = min(self.max_centres, item.capacity)
+        return centres * stash_layout(spec).floats_per_centre(spec, item.tile)
+
+
+def launch_options(tile: int) -> dict[str, int | bool]:
+    """Compiler options of a launch, given explicitly because Triton's defaults change."""
+    return {"num_warps": NUM_WARPS[tile], "num_stages": 2, "enable_fp_fusion": True}
+
+
+def interpreted() -> bool:
+    """Whether Triton interprets kernels on the CPU instead of compiling them."""
+    return bool(triton.knobs.runtime.interpret)
+
+
+def precision_constant(precision: str) -> int:
+    """The kernels' PRECISION; the interpreter gets bf16x3 in an emulation that it can run."""
+    if precision == "fp32":
+        return expert_math.FP32
+    return expert_math.BF16X3_EMULATED if interpreted() else expert_math.BF16X3

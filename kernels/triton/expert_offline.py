@@ -1,0 +1,161 @@
+"""Compiles an expert's kernels for a chip that need not be there, and counts what they take."""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+import subprocess
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from duetto.kernels.triton import expert_math
+from duetto.kernels.triton.expert_cache import kernel_module
+from duetto.kernels.triton.expert_launch import interpreted, launch_options
+from duetto.kernels.triton.expert_source import ARGUMENTS, CONSTANTS
+from duetto.kernels.triton.expert_spec import KernelSpec
+
+REGISTERS_PER_SM = 65536
+SHARED_BYTES_PER_SM = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}
+RESERVED_SHARED_BYTES = 1024
+"""Shared memory that the driver takes of each resident program."""
+
+_TYPES = {
+    "rows": "*i32",
+    "count": "*i32",
+    "first": "i32",
+    "rowptr": "*i64",
+    "stride": "i32",
+    "neighbor_types": "*i32",
+    "row_types": "*i32",
+    "high": "*bf16",
+    "low": "*bf16",
+    "type_energies": "*fp64",
+    "energies": "*fp64",
+}
+_ALIGNED = 16
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one compiled kernel takes.
+
+    Attributes:
+        registers: per thread.
+        stack_bytes: per thread; more than none means spilled registers.
+        shared_bytes: per program.
+        instructions: machine instructions; the kernels have no loops, so each runs once.
+        tensor_instructions: those of them that are matrix products.
+        local_instructions: those of them that load or store the stack.
+        warps_per_program, resident_warps: warps of a program, of all that fit on one SM.
+        compile_seconds: wall time of this compilation.
+    """
+
+    registers: int
+    stack_bytes: int
+    shared_bytes: int
+    instructions: int
+    tensor_instructions: int
+    local_instructions: int
+    warps_per_program: int
+    resident_warps: int
+    compile_seconds: float
+
+    def to_json(self) -> dict[str, int | float]:
+        """Plain numbers."""
+        return asdict(self)
+
+
+def compile_kernel(
+    spec: KernelSpec, kind: str, tile: int, precision: str = "bf16x3", capability: int = 90
+) -> tuple[Resources, str]:
+    """Compile one kernel of an expert.
+
+    Args:
+        spec: structure of the expert.
+        kind: "whole", "forward" or "backward".
+        tile: rows of the edge tiles.
+        precision: "fp32" or "bf16x3".
+        capability: compute capability of the chip, 80, 90 or 100.
+
+    Returns:
+        What it takes, and its machine code as text.
+
+    Raises:
+        RuntimeError: Triton interprets in this process, so that it cannot compile.
+    """
+    if interpreted():
+        raise RuntimeError("unset TRITON_INTERPRET to compile kernels")
+    function = getattr(kernel_module(spec), kind)
+    constants = {
+        "E": tile,
+        "PRECISION": expert_math.BF16X3 if precision == "bf16x3" else expert_math.FP32,
+        "FAST": True,
+    }
+    signature = {name: _TYPES.get(name, "*fp32") for name in ARGUMENTS}
+    aligned = [index for index, name in enumerate(ARGUMENTS) if signature[name].startswith("*")]
+    source = ASTSource(
+        fn=function,
+        signature=signature | dict.fromkeys(CONSTANTS, "constexpr"),
+        constexprs=constants,
+        attrs={(index,): [["tt.divisibility", _ALIGNED]] for index in aligned},
+    )
+    start = time.perf_counter()
+    compiled = triton.compile(
+        source, target=GPUTarget("cuda", capability, 32), options=launch_options(tile)
+    )
+    seconds = time.perf_counter() - start
+    usage, code = _dump(compiled.asm["cubin"])
+    warps = launch_options(tile)["num_warps"]
+    return _resources(usage, code, compiled.metadata.shared, warps, capability, seconds), code
+
+
+def _dump(binary: bytes) -> tuple[str, str]:
+    """Resource usage and machine code of a binary, as text."""
+    cuobjdump = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "kernel.cubin")
+        Path(path).write_bytes(binary)
+        outputs = [
+            subprocess.run(
+                [str(cuobjdump), option, path], capture_output=True, text=True, check=True
+            ).stdout
+            for option in ("--dump-resource-usage", "-sass")
+        ]
+    return outputs[0], outputs[1]
+
+
+def _resources(
+    usage: str, code: str, shared: int, warps: int, capability: int, seconds: float
+) -> Resources:
+    def used(name: str) -> int:
+        match = re.search(rf"{name}:(\d+)", usage)
+        assert match is not None, usage
+        return int(match.group(1))
+
+    pattern = r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)"
+    counts = collections.Counter(re.findall(pattern, code, re.MULTILINE))
+    counts.pop("NOP", None)
+    # Registers are handed out to warps in units of 256.
+    per_warp = -(-used("REG") * 32 // 256) * 256
+    programs = min(
+        REGISTERS_PER_SM // (per_warp * warps),
+        SHARED_BYTES_PER_SM[capability] // (shared + RESERVED_SHARED_BYTES),
+    )
+    return Resources(
+        registers=used("REG"),
+        stack_bytes=used("STACK"),
+        shared_bytes=shared,
+        instructions=sum(counts.values()),
+        tensor_instructions=counts["HMMA"] + counts["HGMMA"] + counts["UTCHMMA"],
+        local_instructions=counts["LDL"] + counts["STL"],
+        warps_per_program=warps,
+        resident_warps=min(programs * warps, 64),
+        compile_seconds=round(seconds, 1),
+    )

@@ -1,0 +1,129 @@
+"""Generates the Triton source of an expert's kernels.
+
+One program evaluates one centre; its edges are the rows of every tile. Blocks are named after
+the equations of `duetto.kernels.folded`. Three kernels can be made of the same blocks:
+
+    whole      energy, and gradient with respect to the edges
+    forward    energy; leaves in the stash what the backward kernel cannot cheaply recompute
+    backward   gradient, from the stash
+"""
+
+from __future__ import annotations
+
+from duetto.kernels.triton import expert_adjoint, expert_forward
+from duetto.kernels.triton.expert_spec import KernelSpec
+from duetto.kernels.triton.expert_writer import Writer, stash_layout
+
+ARGUMENTS = (
+    "rows",
+    "count",
+    "first",
+    "rowptr",
+    "vectors",
+    "stride",
+    "neighbor_types",
+    "row_types",
+    "table",
+    "high",
+    "low",
+    "type_energies",
+    "stash",
+    "energies",
+    "gradients",
+)
+"""Arguments of every kernel, in order; see `expert_launch`."""
+
+CONSTANTS = ("E", "PRECISION", "FAST")
+"""Compile-time arguments: rows of the edge tiles, precision (`expert_math`), approximate asm."""
+
+_HEADER = '''"""Generated kernels of one Allegro expert. Equations and names: duetto.kernels.folded.
+
+{description}
+"""
+
+import triton
+import triton.language as tl
+
+from duetto.kernels.triton.expert_math import (
+    activation,
+    activation_and_slope,
+    dot,
+    dot_add,
+    exponential,
+    float_tile,
+    load_tile,
+    masked,
+    reciprocal,
+    reciprocal_root,
+    sine_and_cosine_of_pi,
+    split,
+    store_tile,
+    transposed,
+    weight_tile,
+)
+'''
+
+_SIGNATURE = """
+
+@triton.jit(do_not_specialize=["first", "stride"])
+def {kind}(
+    {arguments},
+    {constants},
+):"""
+
+
+def kernel_source(spec: KernelSpec) -> str:
+    """Text of a module with the kernels whole, forward and backward of an expert."""
+    parts = [_HEADER.format(description=_description(spec))]
+    for kind in ("whole", "forward", "backward"):
+        arguments = ", ".join(ARGUMENTS)
+        constants = ", ".join(f"{name}: tl.constexpr" for name in CONSTANTS)
+        parts.append(_SIGNATURE.format(kind=kind, arguments=arguments, constants=constants))
+        parts.append("\n".join(_body(spec, kind)))
+        parts.append("\n")
+    return "".join(f"{part}\n" if not part.endswith("\n") else part for part in parts)
+
+
+def _description(spec: KernelSpec) -> str:
+    widths = ", ".join(str(width) for width in spec.hidden_widths)
+    radial = "Bessel functions" if spec.cutoff_p is not None else "splines"
+    return (
+        f"{spec.num_types} types, l_max {spec.l_max}, {spec.num_layers} layers, {spec.channels} "
+        f"channels,\nhidden vectors {widths}, readout {spec.readout_width}, "
+        f"{spec.num_radial} {radial}."
+    )
+
+
+def _body(spec: KernelSpec, kind: str) -> list[str]:
+    w = Writer(spec, kind)
+    _begin(w)
+    if kind in ("whole", "forward"):
+        expert_forward.energy(w)
+    if kind in ("whole", "backward"):
+        expert_adjoint.gradient(w)
+    return w.lines
+
+
+def _begin(w: Writer) -> None:
+    """Find the centre of this program, its edges and its numbers."""
+    w(
+        "slot = tl.program_id(0)",
+        "if first + slot >= tl.load(count):",
+        "    return",
+        "row = tl.load(rows + first + slot)",
+        "start = tl.load(rowptr + row)",
+        "edges = (tl.load(rowptr + row + 1) - start).to(tl.int32)",
+        "edge = tl.arange(0, E)",
+        "inside = edge < edges",
+    )
+    if w.spec.num_types > 1:
+        w("centre_type = tl.load(row_types + row)")
+    w(
+        f"norm = {w.per_type('norm')}",
+        f"scale = {w.type_energy('scale')}",
+        f"shift = {w.type_energy('shift')}",
+    )
+    if w.kind != "whole" or w.spec.num_layers > 1:
+        layout = stash_layout(w.spec)
+        fixed, per_edge = layout.floats_per_centre(w.spec, 0), layout.edge_width
+        w(f"stash += slot.to(tl.int64) * ({fixed} + {per_edge} * E)")

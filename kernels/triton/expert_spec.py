@@ -1,0 +1,202 @@
+"""What the source of an expert's kernels depends on: its structure, none of its weights."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import asdict, dataclass
+
+from torch import Tensor
+
+from duetto.kernels.folded import Contraction, FoldedExpert
+from duetto.kernels.radial import BesselBasis
+
+COMPONENTS = 16
+"""Rows of every tile over components lm: (l_max + 1)² of them are used, l_max ≤ 3."""
+
+MAX_WIDTH = 128
+"""Widest hidden vector or channel count that a tile may have."""
+
+BASIS_COLUMNS = 32
+"""Most columns of the radial basis (radial function × neighbour type) in one tile."""
+
+_VANISHING = ("linear", "silu", "mish", "gelu", "ssp", "tanh")
+"""Nonlinearities with φ(0) = 0: edges at the cutoff contribute exactly nothing."""
+
+_NONLINEARITIES = (*_VANISHING, "sigmoid", "softplus")
+
+Term = tuple[int, int, int, int, float]
+
+
+@dataclass(frozen=True)
+class ProductSpec:
+    """One layer's tensor product: terms (i, j, k, path, coefficient) as in `Contraction`."""
+
+    dim_in: int
+    num_paths: int
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """Structure of one expert as its kernels see it. Widths are padded, see `padded_width`.
+
+    Attributes:
+        num_types: T.
+        l_max: highest degree.
+        num_radial: radial functions, B.
+        cutoff_p: exponent of the Bessel basis's cutoff; None for splines.
+        spline_span: span of the splines; None for Bessel functions.
+        hidden_widths: widths of h_0 … h_L.
+        readout_width: width of the readout's hidden vector.
+        channels: U.
+        two_body_activation, latent_activation, readout_activation: names; "linear" for φ(x) = x.
+        products: L tensor products.
+        zbl_p: exponent of the ZBL term's cutoff, or None.
+    """
+
+    num_types: int
+    l_max: int
+    num_radial: int
+    cutoff_p: float | None
+    spline_span: int | None
+    hidden_widths: tuple[int, ...]
+    readout_width: int
+    channels: int
+    two_body_activation: str
+    latent_activation: str
+    readout_activation: str
+    products: tuple[ProductSpec, ...]
+    zbl_p: float | None
+
+    @property
+    def num_layers(self) -> int:
+        """Number of Allegro layers, L."""
+        return len(self.products)
+
+    @property
+    def num_components(self) -> int:
+        """Components lm of the harmonics, D."""
+        return (self.l_max + 1) ** 2
+
+    @property
+    def degrees(self) -> range:
+        """The degrees l, from 0 to l_max."""
+        return range(self.l_max + 1)
+
+    @property
+    def basis_tiles(self) -> tuple[tuple[int, int], ...]:
+        """(first column, columns) of the tiles that the B T columns of the basis are cut into."""
+        total, tiles, first = self.num_radial * self.num_types, [], 0
+        while first < total:
+            columns = min(BASIS_COLUMNS, padded_width(total - first))
+            tiles.append((first, columns))
+            first += columns
+        return tuple(tiles)
+
+    @property
+    def basis_columns(self) -> int:
+        """Columns of the basis with padding."""
+        first, columns = self.basis_tiles[-1]
+        return first + columns
+
+    @property
+    def vanishes(self) -> bool:
+        """Whether an edge at the cutoff contributes exactly nothing, so that padding need not."""
+        names = (self.two_body_activation, self.latent_activation, self.readout_activation)
+        return all(name in _VANISHING for name in names)
+
+    def to_json(self) -> str:
+        """Text from which `from_json` makes an equal spec; the same on every machine."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    @functools.lru_cache(maxsize=64)
+    def from_json(cls, text: str) -> KernelSpec:
+        """Inverse of `to_json`."""
+        fields = json.loads(text)
+        fields["hidden_widths"] = tuple(fields["hidden_widths"])
+        fields["products"] = tuple(
+            ProductSpec(
+                p["dim_in"],
+                p["num_paths"],
+                tuple((i, j, k, path, value) for i, j, k, path, value in p["terms"]),
+            )
+            for p in fields["products"]
+        )
+        return cls(**fields)
+
+
+def padded_width(width: int) -> int:
+    """Smallest power of two that is at least 16 and at least `width`.
+
+    Zero rows and columns fill the difference. That is exact for every nonlinearity: the networks
+    have no biases and the matrix that reads a padded column has zeros there.
+    """
+    return max(16, 1 << (width - 1).bit_length())
+
+
+def unsupported_reason(expert: FoldedExpert) -> str | None:
+    """Why the kernels cannot evaluate an expert, as a phrase for the log; None if they can."""
+    widths = [expert.PV.shape[0], *[tensor.shape[1] for tensor in expert.Ws]]
+    widths += [expert.ro.numel(), expert.num_channels]
+    names = (expert.two_body_activation, expert.latent_activation, expert.readout_activation)
+    if not 1 <= expert.l_max <= 3:
+        return f"l_max {expert.l_max} is outside 1 to 3"
+    if not 1 <= expert.num_layers <= 3:
+        return f"{expert.num_layers} layers are outside 1 to 3"
+    if expert.two_body_inner or any(expert.latent_inner) or expert.readout_inner:
+        return "a network has more than one hidden layer"
+    if max(widths) > MAX_WIDTH:
+        return f"a layer is {max(widths)} wide, above {MAX_WIDTH}"
+    for name in names:
+        if (name or "linear") not in _NONLINEARITIES:
+            return f"nonlinearity {name} has no kernel"
+    first = expert.contractions[0]
+    scalar = first.k == 0
+    if not bool((first.i[scalar] == first.j[scalar]).all()):
+        return "the first tensor product mixes components in its scalar row"
+    return None
+
+
+def kernel_spec(expert: FoldedExpert) -> KernelSpec:
+    """Structure of an expert's kernels.
+
+    Raises:
+        ValueError: the kernels cannot evaluate this expert.
+    """
+    reason = unsupported_reason(expert)
+    if reason is not None:
+        raise ValueError(f"the fused kernels cannot evaluate this expert: {reason}")
+    radial = expert.radial
+    widths = [expert.PV.shape[0], *[tensor.shape[1] for tensor in expert.Ws]]
+    return KernelSpec(
+        num_types=expert.num_types,
+        l_max=expert.l_max,
+        num_radial=radial.size,
+        cutoff_p=float(radial.p) if isinstance(radial, BesselBasis) else None,
+        spline_span=None if isinstance(radial, BesselBasis) else radial.spline_span,
+        hidden_widths=tuple(padded_width(width) for width in widths),
+        readout_width=padded_width(expert.ro.numel()),
+        channels=padded_width(expert.num_channels),
+        two_body_activation=expert.two_body_activation or "linear",
+        latent_activation=expert.latent_activation or "linear",
+        readout_activation=expert.readout_activation or "linear",
+        products=tuple(_product_spec(contraction) for contraction in expert.contractions),
+        zbl_p=None if expert.zbl is None else float(expert.zbl.p),
+    )
+
+
+def _product_spec(contraction: Contraction) -> ProductSpec:
+    def integers(tensor: Tensor) -> list[int]:
+        return [int(value) for value in tensor.tolist()]
+
+    terms = zip(
+        integers(contraction.i),
+        integers(contraction.j),
+        integers(contraction.k),
+        integers(contraction.path),
+        [float(value) for value in contraction.coefficient.double().tolist()],
+        strict=True,
+    )
+    return ProductSpec(contraction.dim_in, contraction.weights.shape[0], tuple(terms))

@@ -1,0 +1,145 @@
+"""The text of one kernel while it is being written, and where its values lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from duetto.kernels.triton.expert_packing import table_layout
+from duetto.kernels.triton.expert_spec import COMPONENTS, KernelSpec
+
+KINDS = ("whole", "forward", "backward")
+
+
+class Writer:
+    """Collects the lines of one kernel.
+
+    Attributes:
+        spec: structure of the expert.
+        kind: one of KINDS.
+    """
+
+    def __init__(self, spec: KernelSpec, kind: str) -> None:
+        assert kind in KINDS
+        self.spec = spec
+        self.kind = kind
+        self.lines: list[str] = []
+        self._layout = table_layout(spec)
+        self._stash = stash_layout(spec)
+
+    def __call__(self, *lines: str) -> None:
+        """Append lines of the kernel's body."""
+        self.lines.extend(f"    {line}" if line else "" for line in lines)
+
+    def equation(self, text: str) -> None:
+        """Begin a block and name what it computes."""
+        self("", f"# {text}")
+
+    def offset(self, name: str) -> int:
+        """Offset of a matrix in the table."""
+        return self._layout[name].offset
+
+    def weights(self, name: str) -> str:
+        """Expression for a weight matrix as a pair."""
+        block = self._layout[name]
+        place = f"{block.offset}, {block.rows}, {block.cols}"
+        return f"weight_tile(table, high, low, {place}, PRECISION)"
+
+    def first_weights(self, first_row: int, rows: int) -> str:
+        """Expression for rows of K1 of the centre's type as a pair."""
+        block = self._layout["K1_0"]
+        offset = f"{block.offset + first_row * block.cols}"
+        if self.spec.num_types > 1:
+            # K1_0, K1_1, … follow each other and have lengths that are multiples of 16.
+            offset += f" + centre_type * {block.rows * block.cols}"
+        return f"weight_tile(table, high, low, {offset}, {rows}, {block.cols}, PRECISION)"
+
+    def floats(self, name: str) -> str:
+        """Expression for a matrix as a float32 tile."""
+        block = self._layout[name]
+        return f"float_tile(table, {block.offset}, {block.rows}, {block.cols})"
+
+    def row(self, name: str, index: int = 0) -> str:
+        """Expression for one row of a matrix as a vector."""
+        block = self._layout[name]
+        return f"tl.load(table + {block.offset + index * block.cols} + tl.arange(0, {block.cols}))"
+
+    def per_type(self, name: str) -> str:
+        """Expression for the number that belongs to the centre's type."""
+        suffix = " + centre_type" if self.spec.num_types > 1 else ""
+        return f"tl.load(table + {self.offset(name)}{suffix})"
+
+    def type_energy(self, name: str) -> str:
+        """Expression for the float64 scale or shift of the centre's type."""
+        first = {"scale": 0, "shift": self.spec.num_types}[name]
+        suffix = " + centre_type" if self.spec.num_types > 1 else ""
+        return f"tl.load(type_energies + {first}{suffix})"
+
+    def per_pair(self, name: str) -> str:
+        """Expression for the numbers that belong to the types of centre and neighbours."""
+        if self.spec.num_types == 1:
+            return f"tl.load(table + {self.offset(name)})"
+        start = f"{self.offset(name)} + centre_type * {self.spec.num_types}"
+        return f"tl.load(table + {start} + neighbour_type)"
+
+    def component_tile(self, name: str) -> str:
+        """Address of a tile of components × channels in the stash."""
+        return f"stash + {self._stash.components[name] * COMPONENTS * self.spec.channels}"
+
+    def edge_tile(self, name: str) -> str:
+        """Address of a tile of edges × width in the stash."""
+        base = self._stash.num_components_tiles * COMPONENTS * self.spec.channels
+        return f"stash + {base} + {self._stash.edges[name]} * E"
+
+    def product(self, total: str, a: str, b: str, *, first: bool) -> None:
+        """total = a · b, or total += a · b."""
+        if first:
+            self(f"{total} = dot({a}, {b}, PRECISION)")
+        else:
+            self(f"{total} = dot_add({a}, {b}, {total}, PRECISION)")
+
+    def sum_of_products(self, total: str, factors: Iterable[tuple[str, str]]) -> None:
+        """total = Σ a · b."""
+        for index, (a, b) in enumerate(factors):
+            self.product(total, a, b, first=index == 0)
+
+
+class StashLayout:
+    """What each centre leaves in the stash: tiles of components, then tiles of edges.
+
+    Attributes:
+        components: index of each (COMPONENTS, U) tile: environment_n, functional_n, and
+            cotangent_n, the gradient with respect to the latter.
+        edges: offset, in numbers per edge, of each (E, width) tile: pre-activations z_n, which
+            become their gradients on the way back, readout, the gradient of the readout's
+            pre-activation, and scalars_n, the gradient of s_n.
+        edge_width: numbers per edge.
+    """
+
+    def __init__(self, spec: KernelSpec) -> None:
+        L = spec.num_layers
+        names = [f"environment_{n}" for n in range(L)]
+        names += [f"{kind}_{n}" for n in range(1, L) for kind in ("functional", "cotangent")]
+        self.components = {name: index for index, name in enumerate(names)}
+        widths = {f"z_{n}": spec.hidden_widths[n] for n in range(1, L + 1)}
+        widths["readout"] = spec.readout_width
+        widths |= {f"scalars_{n}": spec.channels for n in range(1, L)}
+        self.edges: dict[str, int] = {}
+        self.edge_width = 0
+        for name, width in widths.items():
+            self.edges[name] = self.edge_width
+            self.edge_width += width
+
+    @property
+    def num_components_tiles(self) -> int:
+        """Number of tiles of components."""
+        return len(self.components)
+
+    def floats_per_centre(self, spec: KernelSpec, edges: int) -> int:
+        """Float32 numbers that one centre takes with tiles of `edges` rows."""
+        components = self.num_components_tiles * COMPONENTS * spec.channels
+        return components + edges * self.edge_width
+
+
+def stash_layout(spec: KernelSpec) -> StashLayout:
+    """Layout of the stash for an expert."""
+    return StashLayout(spec)

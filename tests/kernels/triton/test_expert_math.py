@@ -1,0 +1,106 @@
+"""The device functions that the expert kernels call, one by one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import triton
+import triton.language as tl
+
+from duetto.kernels.activations import ACTIVATIONS
+from duetto.kernels.harmonics import spherical_harmonics
+from duetto.kernels.triton import expert_math
+from duetto.kernels.triton.expert_geometry import HARMONICS, derivative
+from duetto.kernels.triton.expert_launch import interpreted
+
+SIZE = 256
+
+
+@triton.jit
+def activate(x, value, slope, NAME: tl.constexpr, FAST: tl.constexpr):
+    index = tl.arange(0, 256)
+    y, d = expert_math.activation_and_slope(tl.load(x + index), NAME, FAST)
+    tl.store(value + index, y)
+    tl.store(slope + index, d)
+
+
+@triton.jit
+def turn(x, sine, cosine):
+    index = tl.arange(0, 256)
+    s, c = expert_math.sine_and_cosine_of_pi(tl.load(x + index))
+    tl.store(sine + index, s)
+    tl.store(cosine + index, c)
+
+
+@triton.jit
+def split_and_store(x, high, low, PRECISION: tl.constexpr):
+    index = tl.arange(0, 256)
+    h, l = expert_math.split(tl.load(x + index), PRECISION)  # noqa: E741
+    tl.store(high + index, h.to(tl.float32))
+    tl.store(low + index, l.to(tl.float32))
+
+
+@pytest.mark.parametrize("name", [name or "linear" for name in ACTIVATIONS])
+def test_activations_and_slopes(name: str, device: str) -> None:
+    x = torch.linspace(-30, 30, SIZE, device=device)
+    x[:128] = torch.linspace(-4, 4, 128, device=device)
+    x[0] = 0.0
+    value, slope = torch.full_like(x, torch.nan), torch.full_like(x, torch.nan)
+    activate[(1,)](x, value, slope, NAME=name, FAST=not interpreted())
+    exact = x.double().requires_grad_()
+    result = ACTIVATIONS[None if name == "linear" else name](exact)
+    (derivative_of_result,) = torch.autograd.grad(result.sum(), exact)
+    # Some ten float32 operations on numbers up to |x|; exp loses |x| units in the last place.
+    tolerance = 2e-6 * (1 + x.abs())
+    assert ((value - result).abs() < tolerance).all()
+    assert ((slope - derivative_of_result).abs() < tolerance).all()
+
+
+@pytest.mark.parametrize("name", ["linear", "silu", "mish", "gelu", "ssp", "tanh"])
+def test_padding_stays_zero(name: str, device: str) -> None:
+    x = torch.zeros(SIZE, device=device)
+    value, slope = torch.full_like(x, torch.nan), torch.full_like(x, torch.nan)
+    activate[(1,)](x, value, slope, NAME=name, FAST=not interpreted())
+    assert (value == 0).all()
+
+
+def test_sine_and_cosine(device: str) -> None:
+    x = torch.rand(SIZE, generator=torch.Generator().manual_seed(0)).to(device) * 40 - 20
+    x[:9] = torch.arange(-4, 5, device=device) / 2
+    sine, cosine = torch.full_like(x, torch.nan), torch.full_like(x, torch.nan)
+    turn[(1,)](x, sine, cosine)
+    angle = torch.pi * x.double()
+    # The reduction is exact: what is left is the rounding of the series, a few 2⁻²⁴.
+    assert (sine - angle.sin()).abs().max() < 3e-7
+    assert (cosine - angle.cos()).abs().max() < 3e-7
+
+
+def test_split_rounds_to_nearest(device: str) -> None:
+    x = torch.randn(SIZE, generator=torch.Generator().manual_seed(0)).to(device)
+    x[:2] = torch.tensor([1.0 + 2**-8, 1.0 + 3 * 2**-8], device=device)  # ties
+    high, low = torch.full_like(x, torch.nan), torch.full_like(x, torch.nan)
+    precision = expert_math.BF16X3_EMULATED if interpreted() else expert_math.BF16X3
+    split_and_store[(1,)](x, high, low, PRECISION=precision)
+    assert torch.equal(high, x.to(torch.bfloat16).float())
+    assert torch.equal(low, (x - high).to(torch.bfloat16).float())
+
+
+def test_harmonics_are_the_reference_ones() -> None:
+    unit = torch.randn(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    unit = (unit / unit.norm(dim=1, keepdim=True)).requires_grad_()
+    exact = spherical_harmonics(unit, 3)
+    for d, polynomial in enumerate(HARMONICS):
+        assert torch.allclose(_value(polynomial, unit), exact[:, d], rtol=1e-14, atol=1e-14)
+        if d == 0:
+            continue
+        (gradient,) = torch.autograd.grad(exact[:, d].sum(), unit, retain_graph=True)
+        for axis in range(3):
+            slope = _value(derivative(polynomial, axis), unit)
+            assert torch.allclose(slope, gradient[:, axis], rtol=1e-13, atol=1e-13)
+
+
+def _value(polynomial: dict[tuple[int, int, int], float], unit: torch.Tensor) -> torch.Tensor:
+    total = unit.new_zeros(len(unit))
+    for powers, coefficient in polynomial.items():
+        total = total + coefficient * (unit ** unit.new_tensor(powers)).prod(dim=1)
+    return total
