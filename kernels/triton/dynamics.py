@@ -38,7 +38,8 @@ class Snapshot:
         positions, velocities, forces: (A, 3) float64, Å, Å/fs, eV/Å.
         energies: (A,) float64, eV.
         virial: (3, 3) float64, dE/dε, eV.
-        kinetic: () float64, in the unit of mass that the accelerations imply, eV.
+        kinetic: () float64, eV.
+        arrived: recorded behind the copies, None where there were none to wait for.
     """
 
     step: int
@@ -48,12 +49,12 @@ class Snapshot:
     energies: Tensor
     virial: Tensor
     kinetic: Tensor
-    _arrived: torch.cuda.Event | None = None
+    arrived: torch.cuda.Event | None = None
 
     def wait(self) -> Snapshot:
         """Return once all tensors have arrived."""
-        if self._arrived is not None:
-            self._arrived.synchronize()
+        if self.arrived is not None:
+            self.arrived.synchronize()
         return self
 
 
@@ -150,24 +151,26 @@ class Dynamics:
 
     def snapshot(self) -> Snapshot:
         """Copy the state to the host without waiting for it; the next steps may be launched."""
-        virial = self.mixture.virial()
-        kinetic = self._kinetic.sum()
-        tensors = (
-            self.positions, self.velocities, self.mixture.forces, self.mixture.energies,
-            virial, kinetic,
-        )  # fmt: skip
-        kept = [tensor.clone() for tensor in tensors]
+        tensors = {
+            "positions": self.positions.clone(),
+            "velocities": self.velocities.clone(),
+            "forces": self.mixture.forces.clone(),
+            "energies": self.mixture.energies.clone(),
+            "virial": self.mixture.virial(),
+            "kinetic": self._kinetic.sum(),
+        }
         if self._copies is None:
-            return Snapshot(self.step, *kept)
+            return Snapshot(step=self.step, arrived=None, **tensors)
         self._copies.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._copies):
-            host = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in kept]
-            for target, source in zip(host, kept, strict=True):
-                target.copy_(source, non_blocking=True)
+            host = {}
+            for name, source in tensors.items():
+                host[name] = torch.empty(source.shape, dtype=source.dtype, pin_memory=True)
+                host[name].copy_(source, non_blocking=True)
                 source.record_stream(self._copies)
             arrived = torch.cuda.Event()
             arrived.record()
-        return Snapshot(self.step, *host, _arrived=arrived)
+        return Snapshot(step=self.step, arrived=arrived, **host)
 
     def _step(self) -> None:
         """The launches of one step."""

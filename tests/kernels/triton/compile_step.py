@@ -1,6 +1,6 @@
-"""Compile the kernels of the device step for a chip given by number and print what they take.
+"""Compile the kernels of the device step for chips given by number and print what they take.
 
-Run in a process of its own, without TRITON_INTERPRET: `python compile_step.py 90`.
+Run in a process of its own, without TRITON_INTERPRET: `python compile_step.py 80 90`.
 """
 
 from __future__ import annotations
@@ -88,5 +88,5 @@ def compile_one(
 
 
 if __name__ == "__main__":
-    rows = [compile_one(*entry, int(sys.argv[1])) for entry in KERNELS]
+    rows = [compile_one(*entry, int(chip)) for chip in sys.argv[1:] for entry in KERNELS]
     print(json.dumps(rows))

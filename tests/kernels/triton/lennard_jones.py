@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from duetto.kernels.triton.neighbor_list import N_TILES, Edges

@@ -1,4 +1,4 @@
-"""The kernels of the device step compile for the chips they are meant for, without one at hand."""
+"""The kernels of the device step compile for the chip they are meant for, without one at hand."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+CHIPS = ("90",)
 
 
-@pytest.mark.parametrize("chip", [80, 90, 100])
-def test_step_compiles_without_spills(chip: int, tmp_path: Path) -> None:
+def test_step_compiles_without_spills(tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path)
     script = Path(__file__).with_name("compile_step.py")
     result = subprocess.run(
-        [sys.executable, script, str(chip)], env=environment, capture_output=True, text=True
+        [sys.executable, script, *CHIPS], env=environment, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
     rows = json.loads(result.stdout)
-    assert len(rows) == 11
+    assert len(rows) == 11 * len(CHIPS)
     for row in rows:
         # 128 registers let 16 warps live on an SM, enough to hide the latency of loads.
         assert row["registers"] <= 128, row
