@@ -1,0 +1,52 @@
+"""Builds the experts of a co-training run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.utils import get_method
+from nequip.train.lightning import _SOLE_MODEL_KEY
+from torch import nn
+
+from duetto.cotrain.folded_model import fold_model
+from duetto.errors import InputError
+
+
+def ExpertModels(folded: bool = True, **experts: dict[str, Any]) -> nn.ModuleDict:
+    """The models of a co-training run, by role.
+
+    Args:
+        folded: evaluate models that come from a package or a checkpoint in the folded form, too.
+        experts: for each role (`hf`, `lf`) a model builder's configuration with `_target_`:
+            `duetto.cotrain.FoldedAllegroModel`, `allegro.model.AllegroModel`,
+            `nequip.model.ModelFromPackage`, `nequip.model.ModelFromCheckpoint`.
+
+    Returns:
+        The models in the order given.
+
+    Raises:
+        InputError: the models do not know the same types, or cannot be evaluated in folded form.
+    """
+    if len(experts) < 2:
+        raise InputError(f"co-training needs two experts, hf and lf; given: {', '.join(experts)}")
+    models = nn.ModuleDict({role: _build(role, config) for role, config in experts.items()})
+    types = {role: list(model.type_names) for role, model in models.items()}
+    if len({tuple(names) for names in types.values()}) > 1:
+        listed = "; ".join(f"{role}: {' '.join(names)}" for role, names in types.items())
+        raise InputError(f"the experts must have the same type_names in the same order; {listed}")
+    if folded:
+        for role, config in experts.items():
+            if "ModelFrom" in config["_target_"]:
+                fold_model(models[role])
+    return models
+
+
+def _build(role: str, config: dict[str, Any]) -> nn.Module:
+    arguments = dict(config)
+    model = get_method(arguments.pop("_target_"))(**arguments)
+    if not isinstance(model, nn.ModuleDict):
+        return model
+    for key in (role, _SOLE_MODEL_KEY):
+        if key in model:
+            return model[key]
+    raise InputError(f"{role}: the file holds the models {', '.join(model)}, none called {role}")
