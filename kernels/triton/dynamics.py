@@ -130,6 +130,8 @@ class Dynamics:
             CapacityError: as `NeighborList.build`.
         """
         end = self.step + n_steps
+        # So that running on and starting anew from this state are the same to the last bit.
+        self.neighbors.flags[flag.MOVING.value].zero_()
         launched, rebuilt_after = self.step, self.step
         in_flight: deque[Callable[[], list[int]]] = deque()
         while self.step < end:
@@ -196,7 +198,7 @@ class Dynamics:
 
         That first one also compiles what is new, which capturing cannot.
         """
-        if not self.positions.is_cuda:
+        if not (self.positions.is_cuda and self.mixture.capturable):
             self._step()
         elif self._captured != self.neighbors.generation:
             self._graphs = None

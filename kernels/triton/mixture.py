@@ -15,7 +15,13 @@ import torch
 import triton
 from torch import Tensor
 
-from duetto.kernels.triton.neighbor_list import ATOMS_PER_BLOCK, LAUNCH, Edges, NeighborList
+from duetto.kernels.triton.neighbor_list import (
+    ATOMS_PER_BLOCK,
+    LAUNCH,
+    N_TILES,
+    Edges,
+    NeighborList,
+)
 from duetto.kernels.triton.scatter import combine_atoms, fixed_point_forces
 
 
@@ -23,7 +29,7 @@ class Expert(Protocol):
     """What computes the centres of one expert."""
 
     def evaluate(self, edges: Edges, index: int, energies: Tensor, gradients: Tensor) -> None:
-        """Evaluate the rows that `edges` lists for expert `index`. Launches only.
+        """Evaluate the rows that `edges` lists for expert `index`.
 
         Args:
             edges: of the present positions.
@@ -39,46 +45,67 @@ class Mixture:
 
     Attributes:
         neighbors: the list.
+        weights: (C,) float64, of the centres.
         forces: (A, 3) float64, eV/Å.
         energies: (A,) float64, eV.
-        centre_virials: (C, 6) float64, dE_c/dε weighted, as xx, yy, zz, yz, xz, xy, eV.
+        centre_virials: (C, 6) float64, w_c dE_c/dε as xx, yy, zz, yz, xz, xy, eV.
+        capturable: whether evaluating only launches kernels, so that graphs can capture it.
     """
 
     def __init__(
-        self, neighbors: NeighborList, experts: Sequence[Expert | None], weights: Tensor
+        self, neighbors: NeighborList, experts: Sequence[Expert | None], *, capturable: bool = True
     ) -> None:
-        """Evaluate `experts` 0 and 1 on the centres that `weights` gives them.
+        """Evaluate `experts` 0 and 1, None for one that no atom needs, over `neighbors`.
 
-        Args:
-            neighbors: a list for these atoms; its centres are chosen here.
-            experts: two, or None for one that no atom needs.
-            weights: (A,) float64 in [0, 1], the share of expert 0.
-
-        Raises:
-            ValueError: an atom needs an expert that is None.
+        The centres are those that `set_centres` or `set_weights` choose.
         """
         device = neighbors.types.device
         n_atoms = neighbors.n_atoms
         self.neighbors = neighbors
         self.experts = tuple(experts)
+        self.capturable = capturable
         self.forces = torch.zeros(n_atoms, 3, dtype=torch.float64, device=device)
         self.energies = torch.zeros(n_atoms, dtype=torch.float64, device=device)
-        self.set_weights(weights)
+        self.set_centres((torch.arange(0),) * 2, (torch.zeros(0),) * 2)
 
     def set_weights(self, weights: Tensor) -> None:
-        """Change the partition; the list must be built before the next evaluation."""
-        shares = torch.stack([weights, 1.0 - weights]).to(self.forces)
-        atoms = [share.nonzero().flatten() for share in shares]
+        """Give every atom to expert 0 by (A,) `weights` in [0, 1], and to expert 1 by the rest.
+
+        The list must be built before the next evaluation.
+
+        Raises:
+            ValueError: an atom needs an expert that is None.
+        """
+        shares = weights.double(), 1.0 - weights.double()
+        atoms = shares[0].nonzero().flatten(), shares[1].nonzero().flatten()
+        self.set_centres(atoms, (shares[0][atoms[0]], shares[1][atoms[1]]))
+
+    def set_centres(self, atoms: tuple[Tensor, Tensor], weights: tuple[Tensor, Tensor]) -> None:
+        """Choose the atoms that each expert computes, and the weights of their energies.
+
+        The list must be built before the next evaluation.
+
+        Args:
+            atoms: of expert 0 and of expert 1, (C_0,) and (C_1,), none twice.
+            weights: (C_0,) and (C_1,).
+
+        Raises:
+            ValueError: an atom needs an expert that is None.
+        """
         for index, expert in enumerate(self.experts):
             if expert is None and len(atoms[index]):
                 raise ValueError(f"{len(atoms[index])} atoms need expert {index}, which is missing")
-        self.neighbors.set_centres(*atoms)
-        self.weights = torch.cat([share[a] for share, a in zip(shares, atoms, strict=True)])
-        C = len(self.weights)
-        order = torch.arange(C, dtype=torch.int32, device=self.forces.device)
-        self._centres_of_atom = self.forces.new_full((len(weights), 2), -1, dtype=torch.int32)
-        self._centres_of_atom[atoms[0], 0] = order[: len(atoms[0])]
-        self._centres_of_atom[atoms[1], 1] = order[len(atoms[0]) :]
+        device = self.forces.device
+        first, second = (chosen.to(device) for chosen in atoms)
+        self.neighbors.set_centres(first, second)
+        self.weights = torch.cat([w.to(self.forces) for w in weights])
+        C = self.neighbors.n_centres
+        order = torch.arange(C, dtype=torch.int32, device=device)
+        self._centres_of_atom = torch.full(
+            (len(self.forces), 2), -1, dtype=torch.int32, device=device
+        )
+        self._centres_of_atom[first, 0] = order[: len(first)]
+        self._centres_of_atom[second, 1] = order[len(first) :]
         # Rows that no launch reached must not pass for an energy.
         self._row_energies = self.forces.new_full((2 * C,), torch.nan)
         self.centre_virials = self.forces.new_zeros(C, 6)
@@ -95,7 +122,7 @@ class Mixture:
             self._gradients = torch.zeros_like(edges.vectors)
             self._generation = self.neighbors.generation
         for index, expert in enumerate(self.experts):
-            if expert is not None:
+            if expert is not None and any(self._capacities(edges, index)):
                 expert.evaluate(edges, index, self._row_energies, self._gradients)
         fixed_forces, self.centre_virials = fixed_point_forces(
             self._gradients, edges.vectors, edges.rowptr, edges.neighbors,
@@ -105,6 +132,10 @@ class Mixture:
             fixed_forces, self._row_energies, self.weights, self._centres_of_atom,
             self.forces, self.energies, len(self.energies), BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
         )  # fmt: skip
+
+    @staticmethod
+    def _capacities(edges: Edges, index: int) -> tuple[int, ...]:
+        return edges.work_capacity[index * N_TILES : (index + 1) * N_TILES]
 
     def virial(self) -> Tensor:
         """(3, 3) float64, dE/dε for a strain ε, eV."""

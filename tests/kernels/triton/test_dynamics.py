@@ -34,7 +34,9 @@ def mixture(atoms: Atoms, device: str, weights: list[float]) -> Mixture:
     neighbors = NeighborList(types, cutoffs, pbc, skin=SKIN, dtype=torch.float64)
     first = LennardJones(SIGMA, EPSILON, CUTOFF)
     second = LennardJones(SIGMA, 2 * EPSILON, CUTOFF)
-    return Mixture(neighbors, (first, second), torch.tensor(weights, dtype=torch.float64))
+    field = Mixture(neighbors, (first, second))
+    field.set_weights(torch.tensor(weights, dtype=torch.float64))
+    return field
 
 
 def dynamics(
@@ -152,6 +154,14 @@ def test_mixture_weights_centres(device: str) -> None:
     torch.testing.assert_close(
         mixed, (2 - torch.tensor(weights).double()) * whole, rtol=1e-14, atol=0
     )
+
+
+def test_missing_expert_is_refused(device: str) -> None:
+    neighbors = mixture(cluster(), device, [1.0] * 4).neighbors
+    with pytest.raises(ValueError, match="2 atoms need expert 1"):
+        Mixture(neighbors, (LennardJones(SIGMA, EPSILON, CUTOFF), None)).set_weights(
+            torch.tensor([1.0, 0.5, 0.0, 1.0])
+        )
 
 
 def test_partition_may_change_when_the_list_does(device: str) -> None:
