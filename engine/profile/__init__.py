@@ -1,0 +1,1 @@
+"""What each region of a mixture costs, stage by stage, and what it could cost at best."""

@@ -1,0 +1,195 @@
+"""Floating-point operations and bytes of the CPU stages: what each has to do, by counting.
+
+Multiplications and additions count one each; exponentials, divisions and roots count what their
+series do or one. Bytes are those of the arrays that a stage reads and writes, each once; weights,
+which stay in the first-level cache, are left out. Backward stages include the forward values that
+they read.
+
+Letters as in `duetto.kernels.folded`. Work per edge, per centre and per slot of the list (a slot
+is an edge or a pair within the skin) is kept apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from duetto.kernels.cpu.expert import CPUExpert
+
+_ACTIVATION = 31
+"""Operations of one SiLU with its derivative: an exponential of degree 7, a division, products."""
+_INDEX_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Operations and bytes.
+
+    Attributes:
+        flops: all of them.
+        products: those in matrix products.
+        bytes: read and written.
+    """
+
+    flops: float = 0.0
+    products: float = 0.0
+    bytes: float = 0.0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(
+            self.flops + other.flops, self.products + other.products, self.bytes + other.bytes
+        )
+
+    def __mul__(self, factor: float) -> Amount:
+        return Amount(self.flops * factor, self.products * factor, self.bytes * factor)
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What one stage does.
+
+    Attributes:
+        edge, centre, slot: per edge, per centre, per slot of the neighbour list.
+        streams: whether its arrays are of the whole structure and come from main memory; the
+            other stages work on a chunk that stays in cache.
+    """
+
+    edge: Amount = Amount()
+    centre: Amount = Amount()
+    slot: Amount = Amount()
+    streams: bool = False
+
+    def total(self, edges: int, centres: int, slots: int) -> Amount:
+        """For so many of each."""
+        return self.edge * edges + self.centre * centres + self.slot * slots
+
+
+def stage_costs(expert: CPUExpert) -> dict[str, StageCost]:
+    """Costs of all stages of an expert, by the names that the stages report."""
+    costs = _Costs(expert)
+    stages = costs.embedding() | costs.readout() | costs.both_ends()
+    for layer in range(expert.L):
+        stages |= costs.layer(layer)
+    return stages
+
+
+class _Costs:
+    def __init__(self, expert: CPUExpert) -> None:
+        self.expert = expert
+        self.size = expert.dtype.itemsize
+        self.D, self.R, self.U, self.B = expert.D, expert.R, expert.U, expert.B
+
+    def _amount(self, flops: float, numbers: float, extra_bytes: float = 0.0) -> Amount:
+        return Amount(flops, 0.0, self.size * numbers + extra_bytes)
+
+    def _product(self, rows: int, columns: int, accumulate: bool = False) -> Amount:
+        """One row of a matrix product, with its input and output."""
+        flops = 2.0 * rows * columns
+        return Amount(flops, flops, self.size * (rows + columns * (2 if accumulate else 1)))
+
+    def _network(self, widths: list[int]) -> Amount:
+        """Activations and inner products of a network: z in, h and slopes out."""
+        amount = Amount()
+        for k, width in enumerate(widths):
+            amount += self._amount(_ACTIVATION * width, 3 * width)
+            if k + 1 < len(widths):
+                amount += self._product(width, widths[k + 1])
+        return amount
+
+    def _network_adjoint(self, widths: list[int]) -> Amount:
+        """gz from gh: the columns of gh are read and set to zero."""
+        amount = self._amount(widths[-1], 4 * widths[-1])
+        for k in range(len(widths) - 2, -1, -1):
+            amount += self._product(widths[k + 1], widths[k])
+            amount += self._amount(widths[k], 4 * widths[k])
+        return amount
+
+    def embedding(self) -> dict[str, StageCost]:
+        e, D, B = self.expert, self.D, self.B
+        width, widths = e.K1.shape[2], e.two_body_layers.widths
+        harmonics = {4: 7, 9: 24, 16: 62}[D]
+        weights = self.R * self.U
+        return {
+            "embedding/geometry": StageCost(
+                self._amount(6 + harmonics + 60 + 15 * B, 3 + 3 + D + 2 * B, _INDEX_BYTES)
+            ),
+            "embedding/two_body": StageCost(
+                self._amount(2 * B * width, B + width, _INDEX_BYTES) + self._network(widths)
+            ),
+            "embedding/tensor_weights": StageCost(self._product(e.hidden[0], weights)),
+            "embedding/tensor_weights_adjoint": StageCost(
+                self._product(weights, e.hidden[0], accumulate=True)
+            ),
+            "embedding/two_body_adjoint": StageCost(
+                self._amount((2 * B + 2) * width, B + width + 1, _INDEX_BYTES)
+                + self._network_adjoint(widths)
+            ),
+        }
+
+    def layer(self, n: int) -> dict[str, StageCost]:
+        e, D, R, U = self.expert, self.D, self.R, self.U
+        hidden, K = e.hidden[n], e.column[n + 1] + U
+        latent, width = e.latent_layers[n].widths, int(e.W[n].shape[1])
+        terms = [
+            len((e.scalar_rows[t] if t == n else e.products[t]).terms[0]) for t in range(n + 1)
+        ]
+        environment = self._product(hidden, U) * D
+        functional = self._amount(4 * sum(terms) * U, (n + 1) * 3 * D * U)
+        return {
+            f"layer {n}/moments": StageCost(
+                self._amount(2 * D * hidden, hidden + D), self._amount(D * hidden, D * hidden)
+            ),
+            f"layer {n}/environment": StageCost(centre=environment),
+            f"layer {n}/contract": StageCost(centre=functional),
+            f"layer {n}/scalars": StageCost(
+                self._amount(2 * (D + R) * U, D + R * U + U), self._amount(0, D * U)
+            ),
+            f"layer {n}/latent": StageCost(self._product(K, width) + self._network(latent)),
+            f"layer {n}/latent_adjoint": StageCost(
+                self._network_adjoint(latent) + self._product(width, K, accumulate=True)
+            ),
+            f"layer {n}/scalars_adjoint": StageCost(
+                self._amount((6 * D + 3 * R) * U, U + 3 * R * U + 3 * D),
+                self._amount(0, 3 * D * U),
+            ),
+            f"layer {n}/contract_adjoint": StageCost(
+                centre=self._amount(6 * sum(terms) * U, (n + 1) * 6 * D * U)
+            ),
+            f"layer {n}/environment_adjoint": StageCost(centre=environment),
+            f"layer {n}/moments_adjoint": StageCost(
+                self._amount(4 * D * hidden, 3 * hidden + 3 * D),
+                self._amount(D * hidden, D * hidden),
+            ),
+        }
+
+    def readout(self) -> dict[str, StageCost]:
+        e = self.expert
+        rows, width = e.readout_matrix.shape
+        widths = e.readout_layers.widths
+        inner = self._network_adjoint(widths) + self._amount(0, 0)
+        cleared = self.D + self.R * self.U
+        return {
+            "readout/readout": StageCost(
+                self._product(rows, width)
+                + self._network(widths)
+                + self._amount(4 * widths[-1], 3 * widths[-1])
+                + (inner if len(widths) > 1 else Amount())
+            ),
+            "readout/readout_adjoint": StageCost(
+                self._product(width, rows) + self._amount(0, cleared),
+                self._amount(0, e.L * self.D * self.U),
+            ),
+        }
+
+    def both_ends(self) -> dict[str, StageCost]:
+        harmonics = {4: 25, 9: 60, 16: 130}[self.D]
+        floats, pairs = 3 * self.size, 4 + _INDEX_BYTES
+        return {
+            "neighbours/gather": StageCost(
+                self._amount(0, 3, pairs), slot=Amount(flops=8, bytes=4 + 6 + 24), streams=True
+            ),
+            "scatter/edge_gradients": StageCost(self._amount(harmonics, self.D + 3 + 1 + 1 + 3)),
+            "scatter/virial": StageCost(self._amount(18, 18)),
+            "scatter/forces": StageCost(
+                Amount(flops=6, bytes=floats + 4 + 48), centre=Amount(bytes=48), streams=True
+            ),
+        }
