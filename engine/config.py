@@ -209,7 +209,7 @@ class RunConfig(Section):
         le=5,
         description="Å by which the neighbour list reaches beyond the cutoff, to be used longer.",
     )
-    timestep_fs: Real = Field(gt=0, le=100, description="Timestep, fs.")
+    timestep_fs: Real = Field(ge=1e-4, le=100, description="Timestep, fs.")
     seed: Whole = Field(0, ge=0, lt=2**32, description="Of initial velocities and thermostat.")
     initial_temperature_K: Real | None = Field(
         None,

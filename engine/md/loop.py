@@ -11,6 +11,7 @@ import torch
 from duetto.errors import InputError, RunStopped
 from duetto.md.integrators import langevin_baoab, velocity_verlet
 from duetto.md.limits import Limits, check
+from duetto.md.repartition import end_with_old_weights
 from duetto.md.state import Potential, State
 
 
@@ -98,15 +99,13 @@ def _advance(
 ) -> State:
     if guard is not None:
         guard.step = state.step + 1
+    before = state
     try:
         state = stage.advance(state, potential, timestep_fs)
+        if state.n_rebuilds != before.n_rebuilds and not torch.equal(state.weights, before.weights):
+            state = end_with_old_weights(state, before.weights, potential, timestep_fs)
     except InputError as error:  # of the potential, about positions that the run led to
         raise RunStopped(f"step {state.step + 1}: {error}; lower timestep_fs") from error
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise RunStopped(
-            f"step {state.step + 1}: out of memory with {state.n_atoms} atoms on "
-            f"{state.positions.device}: {' '.join(str(error).split())[:200]}"
-        ) from error
     if guard is not None and guard.e_repartition != state.e_repartition:
         state = replace(state, e_repartition=guard.e_repartition)
     return state

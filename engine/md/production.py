@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -29,6 +32,8 @@ from duetto.md.state import Potential, State, initial_state
 from duetto.md.summary import RunSummary, summarize
 from duetto.regions import count_regions
 from duetto.structure import read_structure
+
+log = logging.getLogger(__name__)
 
 
 class Model(Protocol):
@@ -63,6 +68,7 @@ class _Run:
     guard: Guard
     guard_state: dict[str, Any]  # at `state`, which the guard may already be past
     state: State
+    structure_digest: str  # SHA-256 of the structure file
     sizes: dict[str, int] | None = None  # bytes of the output files, None for a new run
 
     def record(self) -> dict[str, Any]:
@@ -70,6 +76,7 @@ class _Run:
         return {
             "config": self.config.model_dump(mode="json"),
             "pair": self.model.content_hash,
+            "structure": self.structure_digest,
             "guard": self.guard_state,
             "threads": torch.get_num_threads(),
         }
@@ -141,10 +148,11 @@ def _start(config: RunConfig, model: Model) -> _Run:
         seed=config.seed,
         device=model.device,
     )
-    potential.self_check(state.positions, state.cell)
     state = replace(state, e_repartition=guard.e_repartition)
-    check(state, _limits(config), constant_energy=False)
-    return _Run(config, model, potential, guard, guard.state_dict(), state)
+    check(state, limits_of(config), constant_energy=False)
+    potential.self_check(state.positions, state.cell)
+    digest = _digest(structure.file)
+    return _Run(config, model, potential, guard, guard.state_dict(), state, digest)
 
 
 def _resume(config: RunConfig, model: Model, where: str) -> _Run:
@@ -158,6 +166,20 @@ def _resume(config: RunConfig, model: Model, where: str) -> _Run:
             f"{config.pair}: this is not the pair that the run was started with; put that one "
             "back, or start another run in another output.dir"
         )
+    # The atoms are in the checkpoint: the file may be gone, but not be another.
+    structure = config.structure.file
+    if structure.is_file() and _digest(structure) != record["structure"]:
+        raise InputError(
+            f"{structure}: the file has changed since the run was started; put it back, or start "
+            "another run in another output.dir"
+        )
+    if record["threads"] != torch.get_num_threads():
+        log.warning(
+            "the run was started with %d threads, now there are %d: it goes on, but sums over "
+            "many atoms may differ in the last bit",
+            record["threads"],
+            torch.get_num_threads(),
+        )
     potential = model.potential(state.species, state.weights.cpu().numpy(), state.pbc)
     if state.list_reference is not None:
         potential.rebuild(state.list_reference, state.cell)
@@ -166,7 +188,20 @@ def _resume(config: RunConfig, model: Model, where: str) -> _Run:
     guard = Guard.from_config(config.guard)
     guard.load_state_dict(record["guard"])
     potential.on_rebuild.append(guard)
-    return _Run(config, model, potential, guard, record["guard"], state, record["sizes"])
+    return _Run(
+        config,
+        model,
+        potential,
+        guard,
+        record["guard"],
+        state,
+        record["structure"],
+        record["sizes"],
+    )
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _introduce(run: _Run, say: Callable[[str], None]) -> None:
@@ -192,9 +227,9 @@ def _drive(run: _Run, files: RunFiles, signals: StopSignals) -> RunSummary:
     states = run_md(
         run.state,
         run.potential,
-        _stages(run.config),
+        stages_of(run.config),
         timestep_fs=run.config.timestep_fs,
-        limits=_limits(run.config),
+        limits=limits_of(run.config),
         guard=run.guard,
         first_step=0,
     )
@@ -245,7 +280,8 @@ def _with_progress(states: Iterator[State], run: _Run) -> Iterator[State]:
             bar.update()
 
 
-def _stages(config: RunConfig) -> list[Stage]:
+def stages_of(config: RunConfig) -> list[Stage]:
+    """The stages that a configuration describes."""
     return [
         Langevin(stage.steps, stage.temperature_K, stage.friction_per_fs)
         if isinstance(stage, LangevinStage)
@@ -254,5 +290,6 @@ def _stages(config: RunConfig) -> list[Stage]:
     ]
 
 
-def _limits(config: RunConfig) -> Limits:
+def limits_of(config: RunConfig) -> Limits:
+    """The limits that a configuration sets."""
     return Limits(config.temperature_limit_K, config.limits.energy_drift_meV_per_atom)

@@ -12,7 +12,7 @@ from ase import Atoms, units
 from torch import Tensor
 
 from duetto.backends.base import Evaluation
-from duetto.errors import InputError
+from duetto.errors import InputError, RunStopped
 from duetto.md.velocities import maxwell_boltzmann
 
 BOLTZMANN_EV_PER_K: float = units.kB
@@ -49,6 +49,9 @@ class Potential(Protocol):
         A resumed run does so at the positions of the run that was stopped, and then sums in the
         same order.
         """
+
+    def set_weights(self, weights: Any) -> None:
+        """Change the partition to `weights` (A,); the neighbour list is built anew."""
 
     def self_check(self, positions: Tensor, cell: Tensor) -> float:
         """Compare with a reference on some of the atoms; raises RunStopped if they differ."""
@@ -125,9 +128,21 @@ class State:
 
 
 def with_forces(state: State, potential: Potential) -> State:
-    """The same state with energy, forces and virial of its present positions."""
+    """The same state with energy, forces and virial of its present positions.
+
+    Raises:
+        RunStopped: out of memory.
+    """
     before = potential.n_rebuilds
-    evaluation = potential.evaluate(state.positions, state.cell)
+    try:
+        evaluation = potential.evaluate(state.positions, state.cell)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise RunStopped(
+            f"step {state.step}: out of memory with {state.n_atoms} atoms on "
+            f"{state.positions.device}: {' '.join(str(error).split())[:200]}"
+        ) from error
     state = replace(
         state,
         energy=float(evaluation.energy),
@@ -137,6 +152,12 @@ def with_forces(state: State, potential: Potential) -> State:
     )
     rebuilds = potential.n_rebuilds - before
     return with_list(state, potential, rebuilds) if rebuilds else state
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # PyTorch has an exception of its own for a device's memory, and only a text for the CPU's.
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def with_list(state: State, potential: Potential, rebuilds: int) -> State:
@@ -204,6 +225,5 @@ def initial_state(
         # a seed has 32 bits, PyTorch's CPU generator ignores more.
         generator=torch.Generator(device).manual_seed(seed ^ 0x9E3779B9),
     )
-    evaluated = with_forces(unevaluated, potential)
-    evaluated = with_list(evaluated, potential, 0)
-    return replace(evaluated, stage_conserved=evaluated.conserved(evaluated.kinetic_energy))
+    # A potential that has been used before may keep its list: ask for it in any case.
+    return with_list(with_forces(unevaluated, potential), potential, 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from duetto.config import LangevinStage, NVEStage, RunConfig, load_config
+from duetto.config import LangevinStage, NVEStage, RunConfig, Section, load_config
 from duetto.errors import InputError
 from duetto.regions import Regions
 
@@ -162,7 +162,7 @@ def test_overrides(load, tmp_path):
         ("timestep_fs=fast", "timestep_fs: got 'fast'; allowed: a number"),
         ("timestep_fs=true", "timestep_fs: got true; allowed: a number"),
         ("timestep_fs=.nan", "timestep_fs: got nan; allowed: a finite number"),
-        ("timestep_fs=0", "timestep_fs: got 0; allowed: greater than 0"),
+        ("timestep_fs=0", "timestep_fs: got 0; allowed: greater than or equal to 0.0001"),
         ("timestep_fs.a=0", "timestep_fs is 1, which has no key 'a'"),
         ("dtype=flaot32", "dtype: got 'flaot32'; allowed: float32, float64 (did you mean \"floa"),
         ("device=gpu", "device: got 'gpu'; allowed: auto, cpu, cuda, cuda:N"),
@@ -224,6 +224,23 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "binary.yaml").write_bytes(b"pair: \xff\xfe")
     with pytest.raises(InputError, match="byte 6 is not UTF-8"):
         load_config(tmp_path / "binary.yaml")
+
+
+def test_the_example_shows_every_key():
+    path = Path(__file__).parents[2] / "examples" / "ptco" / "run.yaml"
+    config = load_config(path)
+    given = yaml.safe_load(path.read_text())
+
+    def missing(model, data, prefix=""):
+        for name in type(model).model_fields:
+            value = getattr(model, name)
+            if name not in data:
+                yield prefix + name
+            elif isinstance(value, Section):
+                yield from missing(value, data[name], f"{prefix}{name}.")
+
+    assert list(missing(config, given)) == []
+    assert config.structure.file.is_file()
 
 
 # Mutations ---------------------------------------------------------------------------------------
@@ -290,7 +307,7 @@ def require_a_run(config):
     assert config.backend in ("auto", "torch", "triton")
     assert config.precision in ("highest", "high", "medium")
     assert number(config.skin_A, 0, 5)
-    assert number(config.timestep_fs, 1e-300, 100)
+    assert number(config.timestep_fs, 1e-4, 100)
     assert whole(config.seed, 0, 2**32 - 1)
     assert config.initial_temperature_K is None or number(config.initial_temperature_K, 0, 1e5)
     assert type(config.exact_initial_temperature) is bool

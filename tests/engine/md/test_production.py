@@ -311,3 +311,30 @@ def test_no_progress_bar_without_a_terminal(command):
     assert json.loads(out)["step"] == 100
     assert "step/s" not in err
     assert "\r" not in err
+
+
+def test_another_structure_is_not_resumed_but_a_lost_one_is(folder):
+    toy(folder, "stages.1.steps=5")
+    ase.io.write(folder / "argon.xyz", argon(2, seed=1))
+    with pytest.raises(InputError, match=r"argon.xyz: the file has changed since the run"):
+        toy(folder, resume=True)
+    (folder / "argon.xyz").unlink()
+    summary, _ = toy(folder, resume=True)
+    assert summary.step == 100
+    ase.io.write(folder / "argon.xyz", argon(2))
+    toy(folder, "output.dir=whole")
+    assert output(folder) == output(folder, "whole")
+
+
+def test_another_number_of_threads_is_told(folder, monkeypatch, caplog):
+    toy(folder, "stages.1.steps=5")
+    monkeypatch.setattr("duetto.md.production.torch.get_num_threads", lambda: 77)
+    toy(folder, resume=True)
+    assert "now there are 77: it goes on, but" in caplog.text
+
+
+def test_out_of_memory_at_the_start_writes_nothing(folder, command):
+    code, _, err = command(fault="memory:1")
+    assert code == 1
+    assert err.startswith("duetto: stopped: step 0: out of memory with 32 atoms on cpu: CUDA out")
+    assert not (folder / "out").exists()

@@ -83,6 +83,10 @@ class Pairs:
     def list_reference(self):
         return self.reference
 
+    def set_weights(self, weights):
+        self.weights = np.array(weights, dtype=np.float64)
+        self.reference = None
+
     def self_check(self, positions, cell):
         """Forces against ASE's distances and the closed form, pair by pair."""
         vectors, r = get_distances(
