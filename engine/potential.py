@@ -8,6 +8,7 @@ alike, and energy and momentum are conserved.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from duetto.backends.base import Backend, Evaluation, ExpertWork
+from duetto.backends.base import Backend, DeviceBackend, Evaluation, ExpertWork
 from duetto.backends.cpu import CPUBackend
 from duetto.backends.reference import ReferenceBackend
 from duetto.errors import InputError, RunStopped
@@ -59,6 +60,7 @@ class Potential:
         device: str = "cpu",
         dtype: str = "float32",
         backend: str = "auto",
+        precision: str = "bf16x3",
         skin: float = 0.5,
     ) -> None:
         """Check the partition and prepare the experts that it needs.
@@ -72,6 +74,7 @@ class Potential:
             dtype: "float32" or "float64", of the network's arithmetic; positions, forces and sums
                 over atoms are float64.
             backend: "auto", "torch" or "triton".
+            precision: "fp32" or "bf16x3", of matrix products in the triton backend.
             skin: Verlet skin, Å.
 
         Raises:
@@ -88,7 +91,9 @@ class Potential:
         self.device, self.dtype = device, dtype
         self._skin = skin
         self._folded = {role: expert.fold() for role, expert in pair.experts.items()}
-        self.backend: Backend = _choose_backend(backend, device, self._folded, DTYPES[dtype])
+        self.backend: Backend = _choose_backend(
+            backend, device, self._folded, DTYPES[dtype], precision
+        )
         self.on_rebuild: list[Callable[[Tensor, Tensor, Potential], None]] = []
         self.n_rebuilds = 0
         self.set_weights(weights)
@@ -107,7 +112,19 @@ class Potential:
         for job in self._work:
             r_max = self.pair.experts[job.role].architecture.r_max
             ranges[job.centres] = np.maximum(ranges[job.centres], r_max)
-        self.neighbor_list = NeighborList(ranges, self.pbc, self._skin)
+        self.neighbor_list = self._new_list(ranges, self._work, self._skin)
+
+    def _new_list(self, ranges: Array, work: list[ExpertWork], skin: float) -> Any:
+        """An empty list where the backend wants it: on the host, or on its device."""
+        if isinstance(self.backend, DeviceBackend):
+            return self.backend.new_list(work, self.pbc, skin)
+        return NeighborList(ranges, self.pbc, skin)
+
+    def _for_list(self, positions: Tensor, cell: Tensor) -> tuple[Any, Any]:
+        """Positions and cell where the list wants them."""
+        if isinstance(self.backend, DeviceBackend):
+            return positions.detach(), cell.detach()
+        return positions.detach().cpu().numpy(), cell.detach().cpu().numpy()
 
     def _divide(self, w: Array) -> list[ExpertWork]:
         """Centres and weights of each expert that has any."""
@@ -145,7 +162,7 @@ class Potential:
         Raises:
             InputError: a position is not finite or the cell is flat.
         """
-        x, box = positions.detach().cpu().numpy(), cell.detach().cpu().numpy()
+        x, box = self._for_list(positions, cell)
         if not self.neighbor_list.is_valid(x, box):
             self.rebuild(positions, cell)
             for callback in list(self.on_rebuild):
@@ -156,7 +173,7 @@ class Potential:
 
     def rebuild(self, positions: Tensor, cell: Tensor) -> None:
         """Build the neighbour list around these positions."""
-        self.neighbor_list.rebuild(positions.detach().cpu().numpy(), cell.detach().cpu().numpy())
+        self.neighbor_list.rebuild(*self._for_list(positions, cell))
         self.n_rebuilds += 1
 
     def list_reference(self) -> Tensor | None:
@@ -176,18 +193,13 @@ class Potential:
         if missing:
             raise InputError(f"the pair lacks the expert {missing[0]}")
         r_max = max(expert.architecture.r_max for expert in self.pair.experts.values())
-        neighbors = NeighborList(np.full(A, r_max), self.pbc, skin=0.0)
-        neighbors.rebuild(positions.detach().cpu().numpy(), cell.detach().cpu().numpy())
-        hf, lf = (
-            self.backend.evaluate(
-                positions,
-                cell,
-                neighbors,
-                [ExpertWork(role, np.arange(A), np.ones(A), self._types(role))],
-            ).energies
-            for role in roles
-        )
-        return hf, lf
+        energies = []
+        for role in roles:
+            work = [ExpertWork(role, np.arange(A), np.ones(A), self._types(role))]
+            neighbors = self._new_list(np.full(A, r_max), work, 0.0)
+            neighbors.rebuild(*self._for_list(positions, cell))
+            energies.append(self.backend.evaluate(positions, cell, neighbors, work).energies)
+        return energies[0], energies[1]
 
     def self_check(self, positions: Tensor, cell: Tensor) -> float:
         """Compare the backend with the reference on a few of these atoms.
@@ -228,7 +240,9 @@ def _sample(job: ExpertWork, species: Sequence[str]) -> ExpertWork:
     return ExpertWork(job.role, job.centres[places], job.weight[places], job.types)
 
 
-def _choose_backend(name: str, device: str, folded: dict[str, Any], dtype: torch.dtype) -> Backend:
+def _choose_backend(
+    name: str, device: str, folded: dict[str, Any], dtype: torch.dtype, precision: str
+) -> Backend:
     if name not in BACKENDS:
         raise InputError(f"backend {name!r}: use one of {', '.join(BACKENDS)}")
     kind = torch.device(device).type
@@ -236,8 +250,26 @@ def _choose_backend(name: str, device: str, folded: dict[str, Any], dtype: torch
         raise InputError("device cuda: torch sees no CUDA device here; use device cpu")
     if kind not in {"cpu", "cuda"}:
         raise InputError(f"device {device!r}: use cpu or cuda")
-    if name == "triton":
-        raise InputError("backend triton needs a CUDA device; use backend auto or torch")
+    reason = _without_triton(kind, dtype)
+    if name == "triton" and reason is not None:
+        raise InputError(f"backend triton {reason}; use backend auto or torch")
+    if name != "torch" and reason is None:
+        from duetto.backends.triton import TritonBackend
+
+        return TritonBackend(folded, device, precision)
     if kind == "cpu":
         return CPUBackend(folded, dtype)
+    if name == "auto":
+        _log.info("backend torch on %s: triton %s", device, reason)
     return ReferenceBackend(folded, dtype, device)
+
+
+def _without_triton(kind: str, dtype: torch.dtype) -> str | None:
+    """Why the triton backend cannot be used, as the end of a sentence; None if it can."""
+    if kind != "cuda":
+        return "needs a CUDA device"
+    if importlib.util.find_spec("triton") is None:
+        return "needs the package triton, which is not installed"
+    if dtype != torch.float32:
+        return "computes in float32 only"
+    return None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from duetto.neighbors import NeighborList
@@ -66,4 +66,13 @@ class Backend(Protocol):
             neighbors: a list that is valid for them.
             work: which expert computes which centres.
         """
+        ...
+
+
+@runtime_checkable
+class DeviceBackend(Backend, Protocol):
+    """A backend with a neighbour list of its own, which takes tensors and stays on its device."""
+
+    def new_list(self, work: Sequence[ExpertWork], pbc: ArrayLike, skin: float) -> Any:
+        """An empty list, in the shape of `duetto.neighbors.NeighborList`, for these centres."""
         ...

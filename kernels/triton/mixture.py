@@ -22,7 +22,7 @@ from duetto.kernels.triton.neighbor_list import (
     Edges,
     NeighborList,
 )
-from duetto.kernels.triton.scatter import combine_atoms, fixed_point_forces
+from duetto.kernels.triton.scatter import GRADIENT_LIMIT, combine_atoms, fixed_point_forces
 
 
 class Expert(Protocol):
@@ -132,6 +132,15 @@ class Mixture:
             fixed_forces, self._row_energies, self.weights, self._centres_of_atom,
             self.forces, self.energies, len(self.energies), BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
         )  # fmt: skip
+
+    def centre_out_of_range(self) -> int:
+        """The atom of the first centre with a gradient beyond the range; -1 if there is none."""
+        rowptr = self.neighbors.edges().rowptr
+        finite = (self._gradients.double().abs() < GRADIENT_LIMIT.value).all(dim=0)
+        rows = torch.searchsorted(rowptr, (~finite).nonzero().flatten(), right=True) - 1
+        # Odd rows are unused slots, where an old gradient may lie.
+        rows = rows[rows % 2 == 0]
+        return int(self.neighbors.centre_atoms[rows[0] // 2]) if len(rows) else -1
 
     @staticmethod
     def _capacities(edges: Edges, index: int) -> tuple[int, ...]:

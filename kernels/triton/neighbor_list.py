@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
+from numpy.typing import NDArray
 from torch import Tensor
 
 from duetto.kernels.triton import flags as flag
 from duetto.kernels.triton.edges import filter_edges, list_work
 from duetto.kernels.triton.grid import CellGrid, plan_grid
 from duetto.kernels.triton.neighbors import (
+    SHIFT_BITS,
+    SHIFT_MASK,
+    SHIFT_OFFSET,
     bin_atoms,
     check_displacements,
     order_cells,
@@ -219,6 +224,16 @@ class NeighborList:
             self._rowptr, self._histogram, self._cumulative, self._work, self._work_capacity,
             self.flags, self.n_centres, self._n_first, self._n_blocks, **tiles, **LAUNCH,
         )  # fmt: skip
+
+    def candidates(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """The list on the host: atoms i and j, (list,), and images S (list, 3), by centre."""
+        starts = self._start.cpu()
+        total = int(starts[-1])
+        i = torch.repeat_interleave(self.centre_atoms.cpu().long(), starts.diff())
+        code = self._shifts[:total].cpu()
+        bits, mask, offset = SHIFT_BITS.value, SHIFT_MASK.value, SHIFT_OFFSET.value
+        S = torch.stack([((code >> (bits * k)) & mask) - offset for k in (2, 1, 0)], dim=1)
+        return i.numpy(), self._candidates[:total].cpu().numpy(), S.numpy()
 
     def check_displacements(self, positions: Tensor) -> None:
         """Raise MOVED and MOVING for `positions` (A, 3). Launches only."""

@@ -19,7 +19,7 @@ from duetto.kernels.triton.neighbor_list import (
     CapacityError,
     NeighborList,
 )
-from duetto.kernels.triton.neighbors import EMPTY, SHIFT_OFFSET, order_cells
+from duetto.kernels.triton.neighbors import EMPTY, order_cells
 from tests.kernels.triton.awkward_cells import CUTOFF, awkward_cells
 
 CELLS = awkward_cells()
@@ -47,15 +47,8 @@ def built(atoms: Atoms, device: str, **options: object) -> NeighborList:
 
 def candidates(neighbors: NeighborList) -> list[tuple[int, ...]]:
     """(i, j, S) of the list, in its order."""
-    start = neighbors._start.tolist()
-    atom = neighbors.centre_atoms.tolist()
-    rows = []
-    for c in range(neighbors.n_centres):
-        for e in range(start[c], start[c + 1]):
-            code = int(neighbors._shifts[e])
-            S = [((code >> b) & (2**21 - 1)) - SHIFT_OFFSET.value for b in (42, 21, 0)]
-            rows.append((atom[c], int(neighbors._candidates[e]), *S))
-    return rows
+    i, j, S = neighbors.candidates()
+    return list(zip(i.tolist(), j.tolist(), *S.T.tolist(), strict=True))
 
 
 def edge_rows(neighbors: NeighborList, centre: int) -> tuple[np.ndarray, np.ndarray]:
