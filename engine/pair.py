@@ -123,7 +123,9 @@ class ExpertPair:
             "header": text,
             "content_hash": _content_hash(text, tensors),
         }
-        atomic_write(path, to_safetensors(tensors, metadata))
+        # Copies, because safetensors refuses two names for one tensor: an expert in both roles.
+        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        atomic_write(path, to_safetensors(copies, metadata))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ExpertPair:

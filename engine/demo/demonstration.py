@@ -153,6 +153,7 @@ def _compute(
     guard = Guard.from_config(config.guard)
     guard.attach(mixture)
     state = begin(config, atoms, mixture, model.device)
+    state = replace(state, e_repartition=guard.e_repartition)
     checks = _self_checks(state, mixture=mixture, full_hf=full_hf)
     say(
         f"{structure.file.name}: {len(atoms)} atoms, {counts.n_complex} complex, "

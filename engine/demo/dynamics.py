@@ -14,11 +14,11 @@ from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from duetto.config import LangevinStage, NVEStage, RunConfig
+from duetto.config import NVEStage, RunConfig
 from duetto.errors import InputError
 from duetto.guard import Guard
-from duetto.md.limits import Limits
-from duetto.md.loop import NVE, Langevin, run_md
+from duetto.md.loop import NVE, run_md
+from duetto.md.production import limits_of, stages_of
 from duetto.md.run_files import RunFiles
 from duetto.md.state import Potential, State, initial_state, with_forces
 from duetto.md.thermo import energy_drift_meV_per_atom_per_ps
@@ -93,9 +93,7 @@ def nve_steps(config: RunConfig) -> int:
     """
     last = config.stages[-1]
     if not isinstance(last, NVEStage):
-        raise InputError(
-            "stages: the last must be of ensemble nve, for the comparison with full HF"
-        )
+        raise InputError("stages: the last must be nve, to be compared with full HF")
     return last.steps
 
 
@@ -103,19 +101,14 @@ def warm_up(
     config: RunConfig, state: State, potential: Potential, guard: Guard, files: RunFiles
 ) -> State:
     """Run all stages but the last; return the state from which both runs start."""
-    stages = [
-        Langevin(stage.steps, stage.temperature_K, stage.friction_per_fs)
-        if isinstance(stage, LangevinStage)
-        else NVE(stage.steps)
-        for stage in config.stages[:-1]
-    ]
+    stages = stages_of(config)[:-1]
     files.record(state)
     states = run_md(
         state,
         potential,
         stages,
         timestep_fs=config.timestep_fs,
-        limits=limits(config),
+        limits=limits_of(config),
         guard=guard,
     )
     total = sum(stage.steps for stage in stages)
@@ -155,7 +148,7 @@ def run_nve(
         potential,
         [NVE(steps)],
         timestep_fs=config.timestep_fs,
-        limits=limits(config),
+        limits=limits_of(config),
         guard=guard,
     )
     for state in progress(states, steps, label):
@@ -182,11 +175,6 @@ def begin(config: RunConfig, atoms: Atoms, potential: Potential, device: torch.d
 def same_start(state: State, potential: Potential) -> State:
     """The same positions and velocities with the forces of another potential."""
     return with_forces(replace(state, e_repartition=0.0, thermostat_work=0.0), potential)
-
-
-def limits(config: RunConfig) -> Limits:
-    """When the configuration wants a run to stop."""
-    return Limits(config.temperature_limit_K, config.limits.energy_drift_meV_per_atom)
 
 
 def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:

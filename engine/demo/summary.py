@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,10 @@ UNITS = {
         "in one process on the large slab (timing.n_atoms)"
     ),
     "speedup_ideal": "1 / (f + (1 - f) c), f share of complex atoms, c = full LF / full HF",
-    "share_of_ideal": "speedup_vs_full_hf / speedup_ideal",
+    "share_of_ideal": (
+        "speedup_vs_full_hf / speedup_ideal; f counts atoms, and those of a surface have fewer "
+        "neighbours, so it may exceed 1"
+    ),
 }
 
 
@@ -88,7 +91,7 @@ def _errors(demo: Demonstration) -> dict[str, Any]:
 
 def _provenance(demo: Demonstration) -> dict[str, Any]:
     return {
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(demo.seconds, 1),
         "structure": demo.config.structure.file.name,
         "pair": demo.config.pair.name,
@@ -182,7 +185,7 @@ def _captioned(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> list
             "Forces, layer by layer",
             f"Difference to full HF on {report['snapshots']} snapshots, root mean square per "
             "component. Orange background: complex, blue: simple.",
-            "narrow",
+            "tall",
         ),
         Picture(
             pictures[STEP_TIMES],

@@ -10,10 +10,11 @@ import numpy as np
 from tqdm import tqdm
 
 from duetto.config import LangevinStage, RunConfig
-from duetto.demo.dynamics import begin, limits, progress
+from duetto.demo.dynamics import begin, progress
 from duetto.errors import InputError
 from duetto.md.loop import Langevin, run_md
 from duetto.md.pair_model import PairModel
+from duetto.md.production import limits_of
 from duetto.md.state import Potential, State
 from duetto.regions import RegionCounts, count_regions
 from duetto.structure import read_structure
@@ -126,7 +127,7 @@ def _warm(config: RunConfig, state: State, potentials: Mapping[str, Potential]) 
         potentials["mixture"],
         [stage],
         timestep_fs=config.timestep_fs,
-        limits=limits(config),
+        limits=limits_of(config),
     )
     *_, warm = progress(warming, WARM_UP_STEPS, "warming up the large slab")
     return warm

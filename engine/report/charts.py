@@ -79,15 +79,17 @@ def draw_step_times(step_ms: Mapping[str, float], speedup: float, ideal: float) 
     def draw(figure: Figure) -> None:
         ax: Axes = figure.subplots()
         longest = max(step_ms[key] for _, key, _ in rows)
+        best = step_ms["full_hf"] / ideal
         for place, (_, key, colour) in enumerate(rows):
             value = step_ms[key]
             ax.barh(place, value, height=0.56, color=colour)
             text = f"{value:.3g} ms"
             if key != "full_hf":
                 text += f"   {step_ms['full_hf'] / value:.1f}× faster"
-            weight = "bold" if key == "mixture" else "normal"
-            ax.text(value + 0.015 * longest, place, text, va="center", fontweight=weight)
-        best = step_ms["full_hf"] / ideal
+            middle = key == "mixture"
+            end = max(value, best) if middle else value
+            weight = "bold" if middle else "normal"
+            ax.text(end + 0.015 * longest, place, text, va="center", fontweight=weight)
         ax.plot([best, best], [0.64, 1.36], color="white", linewidth=2.6)
         ax.plot([best, best], [0.64, 1.36], color=INK, linewidth=1.2, linestyle=(0, (2, 1.4)))
         ax.annotate(
@@ -151,4 +153,4 @@ def draw_force_errors(height: Array, error: Array, weight: Array, force: float) 
         ax.set_ylabel("height z (Å)")
         figure.legend(loc="outside upper center", ncols=3, handletextpad=0.1)
 
-    return draw_png(draw, width=3.4, height=3.9)
+    return draw_png(draw, width=3.6, height=6.3)

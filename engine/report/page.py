@@ -21,12 +21,13 @@ h2 { font-size: 1.15rem; margin: 0 0 .4em; }
 .fact, figure, section { background: var(--paper); border: 1px solid var(--line);
   border-radius: 12px; }
 .fact { padding: 16px 18px; }
-.fact b { display: block; font-size: 1.7rem; line-height: 1.25; font-weight: 650;
+.fact b { display: block; font-size: 1.5rem; line-height: 1.3; font-weight: 650;
   font-variant-numeric: tabular-nums; white-space: nowrap; }
 .fact span { color: var(--muted); font-size: .9rem; line-height: 1.4; display: block; }
-.row { display: grid; grid-template-columns: repeat(12, 1fr); gap: 22px; }
-figure { margin: 0 0 22px; padding: 20px 22px; grid-column: span 12; }
+.row { display: grid; grid-template-columns: repeat(12, 1fr); gap: 22px; margin-bottom: 22px; }
+figure { margin: 0; padding: 20px 22px; grid-column: span 12; }
 figure.wide { grid-column: span 7; } figure.narrow { grid-column: span 5; }
+figure.tall { grid-column: span 5; grid-row: span 2; }
 figure img { width: 100%; height: auto; display: block; }
 figcaption { color: var(--muted); font-size: .92rem; margin-top: 12px; max-width: 62em; }
 section { padding: 20px 22px; margin-bottom: 22px; overflow-x: auto; }
@@ -35,7 +36,7 @@ td { padding: 7px 12px 7px 0; border-top: 1px solid var(--line); vertical-align:
 tr:first-child td { border-top: 0; }
 td:first-child { color: var(--muted); width: 42%; }
 code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .9em; }
-@media (max-width: 760px) { figure.wide, figure.narrow { grid-column: span 12; } }
+@media (max-width: 760px) { figure.wide, figure.narrow, figure.tall { grid-column: span 12; } }
 @media print { body { background: #fff; } figure, section { break-inside: avoid; } }
 """
 
@@ -50,12 +51,15 @@ class Fact:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with heading and caption; `width` is full, wide or narrow."""
+    """A PNG with heading and caption.
+
+    `shape` is full, wide, narrow, or tall: narrow beside two wide ones.
+    """
 
     png: bytes
     heading: str
     caption: str
-    width: str = "full"
+    shape: str = "full"
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def _fact(fact: Fact) -> str:
 def _figure(picture: Picture) -> str:
     data = base64.b64encode(picture.png).decode()
     return (
-        f'<figure class="{escape(picture.width)}"><h2>{escape(picture.heading)}</h2>'
+        f'<figure class="{escape(picture.shape)}"><h2>{escape(picture.heading)}</h2>'
         f'<img alt="{escape(picture.heading)}" src="data:image/png;base64,{data}">'
         f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
     )
