@@ -64,21 +64,40 @@ def load_nequip(source: str | os.PathLike[str] | nn.Module, key: str) -> nn.Modu
     """
     if isinstance(source, nn.Module):
         return source
-    path = Path(source)
-    if not path.is_file():
-        raise InputError(f"{path}: no such nequip checkpoint or package")
-    from nequip.model.saved_models.load_utils import load_saved_model
-
-    try:
-        models = load_saved_model(path, model_key=None)
-    except Exception as error:  # nequip raises whatever its unpickling met
-        raise InputError(f"{path}: cannot be read as a nequip model: {error}") from error
+    models = nequip_models(source)
     if key in models:
         return models[key]
     if len(models) == 1:
         return next(iter(models.values()))
     names = ", ".join(models)
-    raise InputError(f"{path}: holds the models {names}, and none is called {key}")
+    raise InputError(f"{source}: holds the models {names}, and none is called {key}")
+
+
+def nequip_models(source: str | os.PathLike[str]) -> dict[str, nn.Module]:
+    """The models of a checkpoint or package by name, with averaged (EMA) weights if it has them.
+
+    They are evaluated by nequip's own code, also if they were trained in the folded form. As
+    nequip's commands do, this sets nequip's global state: default dtype float64, and its seed.
+
+    Raises:
+        InputError: the file is missing, or nequip cannot read it.
+    """
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(f"{path}: no such nequip checkpoint or package")
+    from nequip.model.saved_models.load_utils import load_saved_model
+    from nequip.scripts._workflow_utils import get_workflow_state, set_workflow_state
+    from nequip.utils.global_state import set_global_state
+
+    set_global_state()
+    before = get_workflow_state()
+    set_workflow_state("compile")
+    try:
+        return dict(load_saved_model(path, model_key=None).items())
+    except Exception as error:  # nequip raises whatever its unpickling met
+        raise InputError(f"{path}: cannot be read as a nequip model: {error}") from error
+    finally:
+        set_workflow_state(before)
 
 
 def expert_from_nequip(model: nn.Module) -> tuple[AllegroArchitecture, dict[str, Tensor]]:

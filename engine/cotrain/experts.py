@@ -8,7 +8,7 @@ from hydra.utils import get_method
 from nequip.train.lightning import _SOLE_MODEL_KEY
 from torch import nn
 
-from duetto.cotrain.folded_model import fold_model
+from duetto.cotrain.folded_model import evaluates_folded, fold_model
 from duetto.errors import InputError
 
 
@@ -16,7 +16,8 @@ def ExpertModels(folded: bool = True, **experts: dict[str, Any]) -> nn.ModuleDic
     """The models of a co-training run, by role.
 
     Args:
-        folded: evaluate models that come from a package or a checkpoint in the folded form, too.
+        folded: evaluate models that come from a package or a checkpoint in the folded form, too;
+            `nequip-compile` and `nequip-package` are given the models as they come.
         experts: for each role (`hf`, `lf`) a model builder's configuration with `_target_`:
             `duetto.cotrain.FoldedAllegroModel`, `allegro.model.AllegroModel`,
             `nequip.model.ModelFromPackage`, `nequip.model.ModelFromCheckpoint`.
@@ -34,7 +35,7 @@ def ExpertModels(folded: bool = True, **experts: dict[str, Any]) -> nn.ModuleDic
     if len({tuple(names) for names in types.values()}) > 1:
         listed = "; ".join(f"{role}: {' '.join(names)}" for role, names in types.items())
         raise InputError(f"the experts must have the same type_names in the same order; {listed}")
-    if folded:
+    if folded and evaluates_folded():
         for role, config in experts.items():
             if "ModelFrom" in config["_target_"]:
                 fold_model(models[role])

@@ -96,4 +96,9 @@ def FoldedAllegroModel(**kwargs: Any) -> nn.Module:
         InputError: an argument asks for a part of Allegro that is not supported.
     """
     model = AllegroModel(**kwargs)
-    return model if get_workflow_state() in ("compile", "package") else fold_model(model)
+    return fold_model(model) if evaluates_folded() else model
+
+
+def evaluates_folded() -> bool:
+    """Whether models are built to be trained; nequip's exports are given its own evaluation."""
+    return get_workflow_state() not in ("compile", "package")
