@@ -15,8 +15,8 @@ from duetto.regions.partition import Blend
 LATTICE_CONSTANT = 3.974
 """Å, platinum, of the potential's reference, CHGNet 0.3."""
 
-_RATTLE = 0.1
-"""Å, standard deviation of each coordinate: about 500 K."""
+_RATTLE = 0.05
+"""Å, standard deviation of each coordinate, somewhat less than platinum's at 300 K."""
 _PT_C, _C_O = 1.86, 1.157
 """Å, bond lengths of upright CO on top of a platinum atom."""
 _VACUUM = 10.0

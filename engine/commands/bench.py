@@ -52,7 +52,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     how.add_argument("--dtype", default="float32", help="float32 or float64")
     how.add_argument("--backend", default="auto", help="auto, torch or triton")
     how.add_argument("--threads", type=int, metavar="N", help="default: OMP_NUM_THREADS")
-    how.add_argument("--rounds", type=int, default=7, metavar="N", help="times each is timed")
+    how.add_argument(
+        "--rounds", type=int, metavar="N", help="times each is timed; default 7, profile 21"
+    )
     how.add_argument("--nequip-max-atoms", type=int, default=1000, metavar="N")
     how.add_argument("--memory", action="store_true", help="measure peak memory too")
     _register_output(parser)
@@ -144,7 +146,7 @@ def _inputs(args: argparse.Namespace) -> tuple[list[Case], BenchSettings]:
         device=args.device,
         dtype=args.dtype,
         backend=args.backend,
-        rounds=args.rounds,
+        rounds=args.rounds if args.rounds is not None else 21 if args.profile else 7,
         nequip_max_atoms=args.nequip_max_atoms,
         memory=args.memory,
     )

@@ -150,9 +150,7 @@ def profile(potential: Potential, atoms: Atoms, rounds: int = 5) -> Profile:
     """
     backend = potential.backend
     if not isinstance(backend, CPUBackend):
-        raise InputError(
-            f"device {potential.device}: stages are timed on the CPU; use --device cpu"
-        )
+        raise InputError(f"device {potential.device}: stages are timed on cpu; use --device cpu")
     error = check_with_reference(potential, atoms)
     positions, cell = tensors(atoms, potential.device)
     jobs = _jobs(potential)
