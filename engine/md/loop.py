@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -9,10 +10,13 @@ from typing import Protocol
 import torch
 
 from duetto.errors import InputError, RunStopped
+from duetto.md.device import DeviceNVE, stays_on_device
 from duetto.md.integrators import langevin_baoab, velocity_verlet
 from duetto.md.limits import Limits, check
 from duetto.md.repartition import end_with_old_weights
 from duetto.md.state import Potential, State
+
+_log = logging.getLogger("duetto")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def run_md(
     limits: Limits | None = None,
     guard: Guard | None = None,
     first_step: int | None = None,
+    every: int = 1,
 ) -> Iterator[State]:
     """Run the stages and yield the state after each step.
 
@@ -76,6 +81,8 @@ def run_md(
         guard: is told the step, and its `e_repartition` (eV) is booked.
         first_step: the step at which the first stage began; default: that of `state`. A resumed
             run gives 0, and the steps already done are skipped.
+        every: where a stage at constant energy can stay on the device, only states at multiples
+            of this many steps are yielded and checked, and the last of the stage.
 
     Raises:
         RunStopped: energy, forces or velocities that are not finite, a limit exceeded, out of
@@ -88,10 +95,27 @@ def run_md(
         begin, end = end, end + stage.steps
         if state.step == begin:
             state = replace(state, stage_conserved=state.conserved(state.kinetic_energy))
+        constant_energy = isinstance(stage, NVE)
+        device = None
+        if constant_energy and every > 1 and _may_stay_on_device(potential, guard):
+            device = DeviceNVE(state, potential, timestep_fs)
         while state.step < end:
-            state = _advance(state, potential, stage, timestep_fs, guard)
-            check(state, limits, constant_energy=isinstance(stage, NVE))
+            if device is None:
+                state = _advance(state, potential, stage, timestep_fs, guard)
+            else:
+                n_steps = min(every - state.step % every, end - state.step)
+                state = device.advance(state, n_steps)
+            check(state, limits, constant_energy=constant_energy)
             yield state
+
+
+def _may_stay_on_device(potential: Potential, guard: Guard | None) -> bool:
+    if not stays_on_device(potential):
+        return False
+    if getattr(guard, "policy", None) == "promote":
+        _log.info("the host takes every step, since the guard may promote atoms")
+        return False
+    return True
 
 
 def _advance(

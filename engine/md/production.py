@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import shlex
 import time
@@ -232,6 +233,7 @@ def _drive(run: _Run, files: RunFiles, signals: StopSignals) -> RunSummary:
         limits=limits_of(run.config),
         guard=run.guard,
         first_step=0,
+        every=math.gcd(files.thermo_every, files.trajectory_every, files.checkpoint_every),
     )
     try:
         for state in _with_progress(states, run):
@@ -277,7 +279,7 @@ def _with_progress(states: Iterator[State], run: _Run) -> Iterator[State]:
     ):
         for state in states:
             yield state
-            bar.update()
+            bar.update(state.step - bar.n)
 
 
 def stages_of(config: RunConfig) -> list[Stage]:

@@ -76,8 +76,10 @@ class Dynamics:
         cell: Tensor,
         accelerations: Tensor,
         timestep_fs: float,
+        *,
+        forces: Tensor | None = None,
     ) -> None:
-        """Take the state and compute its forces.
+        """Take the state, and compute its forces unless they are given.
 
         Args:
             mixture: the potential.
@@ -85,6 +87,8 @@ class Dynamics:
             cell: (3, 3) float64, Å.
             accelerations: (A,) float64, acceleration per force of each atom, Å/fs² per eV/Å.
             timestep_fs: fs.
+            forces: (A, 3) float64, eV/Å, of a state to continue bit for bit. The list must then
+                be the one that it was using.
         """
         self.mixture = mixture
         self.neighbors = mixture.neighbors
@@ -106,7 +110,10 @@ class Dynamics:
         self._host_flags = torch.zeros(size, dtype=torch.int32, pin_memory=on_gpu)
         self._graphs: tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph] | None = None
         self._captured = -1
-        self.refresh()
+        if forces is None:
+            self.refresh()
+        else:
+            mixture.forces.copy_(forces)
         self._kinetic.copy_(self._kinetic_by_block())
 
     def refresh(self) -> None:

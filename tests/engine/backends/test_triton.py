@@ -15,7 +15,7 @@ from duetto.backends.base import Evaluation
 from duetto.backends.reference import ReferenceBackend
 from duetto.backends.triton import TritonBackend
 from duetto.errors import InputError, RunStopped
-from duetto.pair import ExpertPair
+from duetto.pair import Expert, ExpertPair
 from duetto.potential import Potential
 from tests.pairs import high_fidelity, low_fidelity, mismatched_pair
 from tests.structures import structures
@@ -173,13 +173,14 @@ def test_list_on_the_host_has_every_pair_once() -> None:
 def test_clash_names_an_atom() -> None:
     atoms = some("isolated_atoms")
     pair = covered_by_torch()
-    pair = ExpertPair(_scaled(pair.hf, 1e9), _scaled(pair.lf, 1e9))
+    pair = ExpertPair(scaled(pair.hf, 1e9), scaled(pair.lf, 1e9))
     p = potential(atoms, blended(atoms), pair)
     with pytest.raises(RunStopped, match=r"atom \d .* exceeds 1024 eV/Å"):
         evaluate(p, atoms)
 
 
-def _scaled(expert, factor: float):
+def scaled(expert: Expert, factor: float) -> Expert:
+    """The same expert in units `factor` times smaller."""
     weights = {k: v * (factor if k == "energy.scale" else 1.0) for k, v in expert.weights.items()}
     return replace(expert, weights=weights)
 

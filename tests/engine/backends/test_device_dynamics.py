@@ -1,0 +1,111 @@
+"""Runs that stay on the device between recorded states, against the host's step by step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms, units
+
+from duetto.errors import RunStopped
+from duetto.guard import Guard
+from duetto.md.device import stays_on_device
+from duetto.md.limits import Limits
+from duetto.md.loop import NVE, run_md
+from duetto.md.state import State, initial_state
+from duetto.pair import ExpertPair
+from duetto.potential import Potential
+from tests.engine.backends.test_triton import blended, covered_by_torch, potential, scaled, some
+
+TIMESTEP = 1.0
+
+
+def start(skin: float = 0.5, temperature: float = 300.0) -> tuple[State, Potential]:
+    atoms = some("triclinic", 5)
+    p = potential(atoms, blended(atoms), covered_by_torch(), skin=skin)
+    state = initial_state(atoms, p, temperature_K=temperature, seed=1, device=p.device)
+    return state, p
+
+
+def run(state: State, p: Potential, steps: int, every: int, **options) -> list[State]:
+    limits = Limits(temperature_K=1e6, energy_drift_meV_per_atom=1e6)
+    stages = [NVE(steps)]
+    return list(
+        run_md(state, p, stages, timestep_fs=TIMESTEP, limits=limits, every=every, **options)
+    )
+
+
+def test_equals_the_host_step_by_step_bit_for_bit() -> None:
+    """With a skin that lasts, both use one list and so the same order of sums."""
+    on_host = run(*start(skin=1.5), 5, every=1)
+    on_device = run(*start(skin=1.5), 5, every=2)
+    assert [s.step for s in on_device] == [2, 4, 5]
+    for state in on_device:
+        twin = on_host[state.step - 1]
+        assert state.time_fs == twin.time_fs
+        for name in ("positions", "velocities", "forces", "energies", "virial"):
+            assert torch.equal(getattr(state, name), getattr(twin, name)), name
+        assert state.energy == twin.energy
+
+
+def test_resumes_bit_for_bit_through_rebuilds() -> None:
+    """A resumed run is given the state, and the list is built where the state says."""
+    whole = run(*start(skin=0.06, temperature=2000.0), 6, every=2)
+    assert whole[-1].n_rebuilds > 1
+    middle = whole[0]
+    _, p = start(skin=0.06, temperature=2000.0)
+    p.rebuild(middle.list_reference, middle.cell)
+    resumed = run(middle, p, 6, every=2, first_step=0)
+    assert [s.step for s in resumed] == [4, 6]
+    for name in ("positions", "velocities", "forces", "list_reference"):
+        assert torch.equal(getattr(resumed[-1], name), getattr(whole[-1], name)), name
+    assert resumed[-1].n_rebuilds == whole[-1].n_rebuilds
+
+
+def test_guard_looks_on_at_rebuilds_and_knows_the_step() -> None:
+    state, p = start(skin=0.1, temperature=2000.0)
+    seen = []
+
+    class Watch:
+        step = 0
+        e_repartition = 0.0
+
+        def __call__(self, positions, cell, potential) -> None:
+            seen.append(self.step)
+
+    watch = Watch()
+    p.on_rebuild.append(watch)
+    run(state, p, 6, every=6, guard=watch)
+    assert len(seen) == p.n_rebuilds - 1
+    assert all(1 <= step <= 6 for step in seen)
+
+
+def test_host_takes_every_step_where_the_guard_may_promote() -> None:
+    state, p = start()
+    guard = Guard("promote")
+    assert len(run(state, p, 4, every=2, guard=guard)) == 4
+
+
+def test_changing_the_partition_on_the_device_stops() -> None:
+    state, p = start(skin=0.1, temperature=2000.0)
+    p.on_rebuild.append(lambda *_: p.set_weights(np.zeros(5)))
+    with pytest.raises(RunStopped, match="partition changed"):
+        run(state, p, 6, every=6)
+
+
+def test_collision_stops_and_names_the_step() -> None:
+    atoms = Atoms("Pt2", positions=[[0, 0, 0], [3.75, 0, 0]], pbc=False)
+    atoms.set_velocities(np.array([[0.05, 0, 0], [-0.05, 0, 0]]) / units.fs)
+    pair = covered_by_torch()
+    # LF sees nothing at 3.65 Å, and at 3.55 Å a wall.
+    p = potential(atoms, np.zeros(2), ExpertPair(pair.hf, scaled(pair.lf, 1e9)))
+    state = initial_state(atoms, p, device=p.device)
+    with pytest.raises(RunStopped, match=r"step 2: .*lower timestep_fs"):
+        run(state, p, 4, every=4)
+
+
+def test_host_backends_do_not_stay_on_a_device() -> None:
+    atoms = some("triclinic", 5)
+    pair = covered_by_torch()
+    p = Potential(pair, list(atoms.symbols), np.ones(5), atoms.pbc, backend="torch")
+    assert not stays_on_device(p)
