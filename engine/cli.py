@@ -64,8 +64,18 @@ def _run(arguments: list[str]) -> int:
             command.register(subparsers)
         else:
             subparsers.add_parser(name, help=summary)
-    parsed = parser.parse_args(arguments)
+    parsed, rest = parser.parse_known_args(arguments)
+    _add_late(parser, parsed, rest)
     return int(command.run(parsed)) if command is not None else 0
+
+
+def _add_late(parser: _Parser, parsed: argparse.Namespace, rest: list[str]) -> None:
+    """Take operands that follow an option: argparse gives a list to the first group of them."""
+    lists = [name for name in ("overrides", "files") if hasattr(parsed, name)]
+    if rest and (not lists or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        setattr(parsed, lists[0], [*getattr(parsed, lists[0]), *rest])
 
 
 class _Version(argparse.Action):

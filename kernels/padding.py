@@ -57,7 +57,7 @@ class _Pad(torch.autograd.Function):
         return values.new_zeros(rows, values.shape[1]).index_copy_(0, slot, values)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (slot,) = ctx.saved_tensors
         return _Unpad.apply(gradient, slot), None, None
 
@@ -72,6 +72,6 @@ class _Unpad(torch.autograd.Function):
         return rows.index_select(0, slot)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (slot,) = ctx.saved_tensors
         return _Pad.apply(gradient, slot, ctx.rows), None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import ase.io
 import numpy as np
 import torch
 from ase import Atoms
+from ase.io.formats import filetype
 from nequip.data import AtomicDataDict
 from nequip.data.ase import from_ase
 from nequip.data.dataset import AtomicDataset
@@ -27,7 +30,7 @@ _KEPT = (
 EVERYTHING = "all"
 
 
-class CoTrainingDataset(AtomicDataset):  # type: ignore[misc]
+class CoTrainingDataset(AtomicDataset):
     """Labelled frames of a reference calculation, and unlabelled ones for the agreement terms.
 
     Args:
@@ -202,6 +205,11 @@ def _read(path: str) -> list[Atoms]:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file of frames")
     try:
+        if path.endswith(".gz"):
+            # ASE goes back and forth between frames, which gzip answers by starting over.
+            with gzip.open(path, "rt") as stream:
+                text = StringIO(stream.read())
+            return list(ase.io.iread(text, index=":", format=filetype(path[:-3], read=False)))
         return list(ase.io.iread(path, index=":"))
     except Exception as error:  # ASE's readers raise whatever they meet
         raise InputError(f"{path}: ASE cannot read it: {error}") from error

@@ -31,7 +31,7 @@ def ExpertModels(folded: bool = True, **experts: dict[str, Any]) -> nn.ModuleDic
     if len(experts) < 2:
         raise InputError(f"co-training needs two experts, hf and lf; given: {', '.join(experts)}")
     models = nn.ModuleDict({role: _build(role, config) for role, config in experts.items()})
-    types = {role: list(model.type_names) for role, model in models.items()}
+    types: dict[str, Any] = {role: model.type_names for role, model in models.items()}
     if len({tuple(names) for names in types.values()}) > 1:
         listed = "; ".join(f"{role}: {' '.join(names)}" for role, names in types.items())
         raise InputError(f"the experts must have the same type_names in the same order; {listed}")

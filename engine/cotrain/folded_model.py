@@ -17,7 +17,7 @@ from duetto.folding import fold
 from duetto.kernels.folded import atomic_energies
 
 
-class FoldedEnergy(SequentialGraphNetwork):  # type: ignore[misc]
+class FoldedEnergy(SequentialGraphNetwork):
     """The energy of an Allegro model through the folded form.
 
     Holds the modules of the network that it is made of, under the same names, so that parameters

@@ -35,7 +35,7 @@ _COMPARED = (
 """What nequip's losses and metrics look at."""
 
 
-class CoTrainingModule(EMALightningModule):  # type: ignore[misc]
+class CoTrainingModule(EMALightningModule):
     """Trains a high- and a low-fidelity expert so that they agree on shared bulk.
 
         L = L_data^HF + L_data^LF + λ_E mean_i (E_i^HF − E_i^LF)² + λ_F mean_i |F_i^HF − F_i^LF|²
@@ -64,6 +64,12 @@ class CoTrainingModule(EMALightningModule):  # type: ignore[misc]
     Raises:
         InputError: unknown role to freeze, negative λ, or a model that is no pair.
     """
+
+    # Dictionaries of dictionaries of metrics, which the type of ModuleDict cannot say.
+    losses: Any
+    step_metrics: Any
+    epoch_agreement: Any
+    held_out: Any
 
     def __init__(
         self,
