@@ -153,4 +153,4 @@ def draw_force_errors(height: Array, error: Array, weight: Array, force: float) 
         ax.set_ylabel("height z (Å)")
         figure.legend(loc="outside upper center", ncols=3, handletextpad=0.1)
 
-    return draw_png(draw, width=3.6, height=6.3)
+    return draw_png(draw, width=3.6, height=7.7)
