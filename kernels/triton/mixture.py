@@ -117,13 +117,23 @@ class Mixture:
         They are void where `neighbors.flags` say so.
         """
         self.neighbors.update(positions)
-        edges = self.neighbors.edges()
         if self._generation != self.neighbors.generation:
-            self._gradients = torch.zeros_like(edges.vectors)
+            self._gradients = torch.zeros_like(self.neighbors.edges().vectors)
             self._generation = self.neighbors.generation
-        for index, expert in enumerate(self.experts):
-            if expert is not None and any(self._capacities(edges, index)):
-                expert.evaluate(edges, index, self._row_energies, self._gradients)
+        for index in range(len(self.experts)):
+            self.evaluate_expert(index)
+        self.gather()
+
+    def evaluate_expert(self, index: int) -> None:
+        """Energies and gradients of one expert's centres, at the edges of the last update."""
+        edges, expert = self.neighbors.edges(), self.experts[index]
+        capacities = edges.work_capacity[index * N_TILES : (index + 1) * N_TILES]
+        if expert is not None and any(capacities):
+            expert.evaluate(edges, index, self._row_energies, self._gradients)
+
+    def gather(self) -> None:
+        """Forces, virials and energies of atoms from what the experts left."""
+        edges = self.neighbors.edges()
         fixed_forces, self.centre_virials = fixed_point_forces(
             self._gradients, edges.vectors, edges.rowptr, edges.neighbors,
             self.neighbors.centre_atoms, self.weights, self.neighbors.flags, len(self.forces),
@@ -141,10 +151,6 @@ class Mixture:
         # Odd rows are unused slots, where an old gradient may lie.
         rows = rows[rows % 2 == 0]
         return int(self.neighbors.centre_atoms[rows[0] // 2]) if len(rows) else -1
-
-    @staticmethod
-    def _capacities(edges: Edges, index: int) -> tuple[int, ...]:
-        return edges.work_capacity[index * N_TILES : (index + 1) * N_TILES]
 
     def virial(self) -> Tensor:
         """(3, 3) float64, dE/dε for a strain ε, eV."""

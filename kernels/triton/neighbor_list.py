@@ -85,6 +85,7 @@ class NeighborList:
     Attributes:
         flags: (N_FLAGS,) int32, see `duetto.kernels.triton.flags`.
         reference: (A, 3) float64, positions at which the list was built.
+        centre_atoms: (C,) int32, atom of each centre; the first `n_first` are of expert 0.
         n_rebuilds: how often it has been built.
         generation: changes whenever a buffer or a capacity does: graphs that were captured before
             must be captured again.
@@ -151,11 +152,11 @@ class NeighborList:
         The list must be built before it is used again.
         """
         device = self.types.device
-        self._n_first = len(first)
+        self.n_first = len(first)
         self.centre_atoms = torch.cat([first, second]).to(device=device, dtype=torch.int32)
         C = self.n_centres
         self._n_blocks = triton.cdiv(C, CENTRES_PER_BLOCK)
-        expert = (torch.arange(C, device=device) >= self._n_first).long()
+        expert = (torch.arange(C, device=device) >= self.n_first).long()
         self._row_types = self._integers(2 * C)
         self._row_types[::2] = self.types[expert, self.centre_atoms.long()]
         self._counts = self._integers(C)
@@ -215,14 +216,14 @@ class NeighborList:
         filter_edges[(self.n_centres,)](
             positions, self._grid.frame, self.types, self.centre_atoms, self.cutoffs, self._start,
             self._candidates, self._shifts, self._rowptr, self._neighbors, self._neighbor_types,
-            self._vectors, self._histogram, self.flags, self.n_atoms, self._n_first,
+            self._vectors, self._histogram, self.flags, self.n_atoms, self.n_first,
             self.cutoffs.shape[1], self.capacity, self._n_blocks, BLOCK=128, num_warps=1,
             **tiles, **LAUNCH,
         )  # fmt: skip
         torch.cumsum(self._histogram, 1, dtype=torch.int32, out=self._cumulative)
         list_work[(self._n_blocks,)](
             self._rowptr, self._histogram, self._cumulative, self._work, self._work_capacity,
-            self.flags, self.n_centres, self._n_first, self._n_blocks, **tiles, **LAUNCH,
+            self.flags, self.n_centres, self.n_first, self._n_blocks, **tiles, **LAUNCH,
         )  # fmt: skip
 
     def candidates(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -279,7 +280,7 @@ class NeighborList:
         search_candidates[(self.n_centres,)](
             self._wrapped, self._home, self._atom_cell, self._cell_atoms, grid.frame, grid.numbers,
             self.types, self.centre_atoms, self.cutoffs, self._skin, self._counts, self._start,
-            self._candidates, self._shifts, self.flags, self.n_atoms, self._n_first,
+            self._candidates, self._shifts, self.flags, self.n_atoms, self.n_first,
             self.cutoffs.shape[1], self.capacity, FILL=fill, CAPACITY=self._cell_capacity,
             CELLS=cells, num_warps=2, **LAUNCH,
         )  # fmt: skip

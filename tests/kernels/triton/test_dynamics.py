@@ -168,7 +168,7 @@ def test_partition_may_change_when_the_list_does(device: str) -> None:
     run = dynamics(cluster(speed=0.05), device, 1.0)
 
     def make_all_second(now: Dynamics) -> None:
-        if float(now.mixture.weights.max()) and now.mixture.neighbors._n_first:
+        if float(now.mixture.weights.max()) and now.mixture.neighbors.n_first:
             now.mixture.set_weights(torch.zeros(4))
 
     run.on_rebuild.append(make_all_second)

@@ -253,7 +253,7 @@ def check_work(neighbors: NeighborList) -> None:
     edges = neighbors.edges()
     rowptr = edges.rowptr.cpu()
     counts = (rowptr[1::2] - rowptr[:-1:2]).tolist()
-    for key, expected in enumerate(sorted_by_key(counts, neighbors._n_first)):
+    for key, expected in enumerate(sorted_by_key(counts, neighbors.n_first)):
         n = int(edges.work_count[key])
         assert edges.work[key, :n].tolist() == expected
         assert n <= edges.work_capacity[key]

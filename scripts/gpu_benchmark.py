@@ -1,0 +1,281 @@
+"""Time dynamics on the GPU, step by step in graphs and stage by stage, and append the rows to CSV.
+
+    python scripts/gpu_benchmark.py --out bench/results/gpu_steps.csv
+
+For every size and complex fraction: the time of one step of constant-energy dynamics as a run takes
+it (captured graphs, rebuilds included), and of each stage launched on its own. Timings are medians
+of rounds taken in turns. Called by scripts/gpu.sh after the tests have passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from ase import units
+
+from duetto.bench.architectures import ARCHITECTURES, random_pair
+from duetto.bench.rows import provenance
+from duetto.bench.systems import SPECIES, build_system, complex_weights
+from duetto.errors import InputError
+from duetto.files import atomic_write
+from duetto.kernels.triton.dynamics import Dynamics
+from duetto.kernels.triton.mixture import Mixture
+from duetto.md.velocities import maxwell_boltzmann
+from duetto.pair import ExpertPair
+from duetto.potential import Potential
+
+TEMPERATURE_K = 300.0
+SECONDS_PER_ROUND = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage of one system.
+
+    Attributes:
+        stage: "step" for a whole step of dynamics; "rebuild", "edges", "hf", "lf", "forces" for
+            its stages, launched on their own.
+        n_edges_hf, n_edges_lf: edges inside the cutoff that each expert evaluates.
+        ms_median, ms_min: of one execution.
+        ns_per_edge: median over the edges that the stage works on.
+        atom_steps_per_s: atoms over the median, of whole steps.
+        peak_memory_bytes: of the device, of the whole system.
+        rebuilds_per_step: of whole steps.
+    """
+
+    system: str
+    n_atoms: int
+    n_edges_hf: int
+    n_edges_lf: int
+    complex_fraction: float
+    architecture: str
+    lf_architecture: str
+    precision: str
+    stage: str
+    ms_median: float
+    ms_min: float
+    ns_per_edge: float
+    atom_steps_per_s: float | None
+    rebuilds_per_step: float | None
+    peak_memory_bytes: int
+    rounds: int
+
+
+def main() -> int:
+    """Measure what the command line asks for."""
+    args = _arguments()
+    if not torch.cuda.is_available():
+        print("gpu_benchmark: error: torch sees no CUDA device", file=sys.stderr)
+        return 2
+    extra = provenance() | _gpu()
+    for n_atoms in args.atoms:
+        for fraction in args.complex_fraction:
+            try:
+                rows = measure(args, n_atoms, fraction)
+            except torch.OutOfMemoryError:
+                print(f"{n_atoms} atoms, {fraction:g} complex: out of memory, left out", flush=True)
+                torch.cuda.empty_cache()
+                continue
+            append(args.out, rows, extra)
+            for row in rows:
+                rate = f", {row.atom_steps_per_s:.3g} atom·steps/s" if row.atom_steps_per_s else ""
+                print(
+                    f"{row.n_atoms:8d} atoms  {fraction:4g} complex  {row.stage:8s}"
+                    f"{row.ms_median:10.3f} ms  {row.ns_per_edge:8.2f} ns/edge{rate}",
+                    flush=True,
+                )
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, metavar="CSV")
+    parser.add_argument("--system", default="pt", help="pt or ptco")
+    parser.add_argument(
+        "--atoms", type=int, nargs="+", default=[500, 4000, 32000, 256000], metavar="N"
+    )
+    parser.add_argument(
+        "--complex-fraction", type=float, nargs="+", default=[0.0, 0.1, 1.0], metavar="F"
+    )
+    parser.add_argument("--pair", type=Path, metavar="FILE", help="default: random weights")
+    parser.add_argument("--architecture", default="hf64", choices=ARCHITECTURES)
+    parser.add_argument("--lf-architecture", default="lf32", choices=ARCHITECTURES)
+    parser.add_argument("--r-max", type=float, default=5.0, metavar="Å")
+    parser.add_argument("--lf-r-max", type=float, default=4.5, metavar="Å")
+    parser.add_argument("--precision", default="bf16x3", choices=("fp32", "bf16x3"))
+    parser.add_argument("--rounds", type=int, default=7, metavar="N")
+    return parser.parse_args()
+
+
+def measure(args: argparse.Namespace, n_atoms: int, fraction: float) -> list[Row]:
+    """Rows of one system."""
+    torch.cuda.reset_peak_memory_stats()
+    atoms = build_system(args.system, n_atoms)
+    if args.pair is not None:
+        pair = ExpertPair.load(args.pair)
+    else:
+        pair = random_pair(
+            args.architecture,
+            args.lf_architecture,
+            hf_r_max=args.r_max,
+            lf_r_max=args.lf_r_max,
+            species=SPECIES,
+            seed=0,
+        )
+    potential = Potential(
+        pair,
+        atoms.get_chemical_symbols(),
+        complex_weights(atoms, fraction),
+        atoms.pbc,
+        device="cuda",
+        backend="triton",
+        precision=args.precision,
+    )
+    x = torch.tensor(atoms.positions, device="cuda")
+    cell = torch.tensor(atoms.cell.array, device="cuda")
+    potential.rebuild(x, cell)
+    mixture: Mixture = potential.neighbor_list.mixture
+    masses = torch.tensor(atoms.get_masses())
+    velocities = maxwell_boltzmann(masses, TEMPERATURE_K, seed=0)
+    run = Dynamics(mixture, x, velocities, cell, units.fs**2 / masses, 1.0)
+    run.run(30)
+    edges = _count_edges(mixture)
+    named = args.pair.name if args.pair is not None else None
+
+    def row(stage: str, times: list[float], worked_on: int, **more: float) -> Row:
+        median = statistics.median(times)
+        return Row(
+            system=args.system,
+            n_atoms=len(atoms),
+            n_edges_hf=edges[0],
+            n_edges_lf=edges[1],
+            complex_fraction=fraction,
+            architecture=named or args.architecture,
+            lf_architecture=named or args.lf_architecture,
+            precision=args.precision,
+            stage=stage,
+            ms_median=median,
+            ms_min=min(times),
+            ns_per_edge=1e6 * median / max(worked_on, 1),
+            atom_steps_per_s=1e3 * len(atoms) / median if stage == "step" else None,
+            rebuilds_per_step=more.get("rebuilds_per_step"),
+            peak_memory_bytes=torch.cuda.max_memory_allocated(),
+            rounds=args.rounds,
+        )
+
+    steps, rebuilds = _time_steps(run, args.rounds)
+    rows = [row("step", steps, sum(edges), rebuilds_per_step=rebuilds)]
+    for stage, (launch, worked_on) in _stages(mixture, run.positions, edges).items():
+        rows.append(row(stage, _time_stage(launch, args.rounds), worked_on))
+    return rows
+
+
+def _count_edges(mixture: Mixture) -> tuple[int, int]:
+    """Edges inside the cutoff of each expert."""
+    rowptr = mixture.neighbors.edges().rowptr
+    counts = rowptr[1::2] - rowptr[:-1:2]
+    n_first = mixture.neighbors.n_first
+    return int(counts[:n_first].sum()), int(counts[n_first:].sum())
+
+
+def _time_steps(run: Dynamics, rounds: int) -> tuple[list[float], float]:
+    """Milliseconds per step of each round, and rebuilds per step."""
+    begin = time.perf_counter()
+    run.run(20)
+    per_step = (time.perf_counter() - begin) / 20
+    n_steps = min(max(int(SECONDS_PER_ROUND / per_step), 20), 5000)
+    times, before = [], run.neighbors.n_rebuilds
+    for _ in range(rounds):
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        run.run(n_steps)
+        torch.cuda.synchronize()
+        times.append(1e3 * (time.perf_counter() - begin) / n_steps)
+    return times, (run.neighbors.n_rebuilds - before) / (rounds * n_steps)
+
+
+def _stages(
+    mixture: Mixture, x: torch.Tensor, edges: tuple[int, int]
+) -> dict[str, tuple[Callable[[], object], int]]:
+    """Launches of each stage, and how many edges it works on."""
+    neighbors = mixture.neighbors
+    stages: dict[str, tuple[Callable[[], object], int]] = {
+        "rebuild": (lambda: neighbors.rebuild(x), sum(edges)),
+        "edges": (lambda: neighbors.update(x), sum(edges)),
+        "forces": (mixture.gather, sum(edges)),
+    }
+    for index, name in enumerate(("hf", "lf")):
+        if edges[index]:
+            stages[name] = (lambda i=index: mixture.evaluate_expert(i), edges[index])
+    return stages
+
+
+def _time_stage(launch: Callable[[], object], rounds: int) -> list[float]:
+    """Milliseconds of one execution, by events on the device, each round the mean of ten."""
+    launch()
+    times = []
+    for _ in range(rounds):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        for _ in range(10):
+            launch()
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end) / 10)
+    return times
+
+
+def _gpu() -> dict[str, str | None]:
+    """The GPU, its driver and its clocks, as nvidia-smi tells them."""
+    query = "driver_version,clocks.sm,clocks.mem,power.limit"
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
+    try:
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        values = [value.strip() for value in output.splitlines()[0].split(",")]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        values = [None] * 4
+    names = ("driver", "sm_clock", "memory_clock", "power_limit")
+    return {
+        "gpu": torch.cuda.get_device_name(),
+        "cuda": torch.version.cuda,
+        **dict(zip(names, values, strict=True)),
+    }
+
+
+def append(path: Path, rows: list[Row], extra: dict[str, object]) -> None:
+    """Add rows with their provenance to a CSV file, which is made if it is missing.
+
+    Raises:
+        InputError: the file has other columns.
+    """
+    columns = [field.name for field in fields(Row)] + list(extra)
+    old = path.read_text() if path.is_file() else ""
+    header = old.partition("\n")[0].strip()
+    if header and header.split(",") != columns:
+        raise InputError(f"{path}: has other columns than this version writes; use another file")
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    if not header:
+        writer.writeheader()
+    for row in rows:
+        writer.writerow({**asdict(row), **extra})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, old + stream.getvalue())
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except InputError as error:
+        print(f"gpu_benchmark: error: {error}", file=sys.stderr)
+        sys.exit(2)
