@@ -42,6 +42,13 @@ def gradient(w: Writer) -> None:
 def _latent(w: Writer, n: int) -> None:
     """Gradients of h_{n+1}, its pre-activation and s_n."""
     spec, m = w.spec, n + 1
+    if w.kind == "backward":
+        z = f"load_tile({w.edge_tile(f'z_{m}')}, E, {spec.hidden_widths[m]})"
+        w(f'h{m}, h{m}_slope = activation_and_slope({z}, "{spec.latent_activation}", FAST)')
+        w(f"h{m} = split(h{m}, PRECISION)")
+    if m < spec.num_layers:
+        w.equation(f"∂E/∂Y += h_{m} · X_{m}ᵀ")
+        w(f"g_Y = dot_add(h{m}, transposed(X{m}), g_Y, PRECISION)")
     readers = "".join(f" + ∂E/∂z_{k + 1} · Wh_{k}{m}ᵀ" for k in range(m, spec.num_layers))
     environment = f" + Y · X_{m}" if m < spec.num_layers else ""
     w.equation(f"∂E/∂h_{m} = ∂E/∂zr · Rh_{m}ᵀ{readers}{environment}")
@@ -49,12 +56,6 @@ def _latent(w: Writer, n: int) -> None:
     if m < spec.num_layers:
         factors.append(("Y_pair", f"X{m}"))
     w.sum_of_products(f"g_h{m}", factors)
-    if w.kind == "backward":
-        z = f"load_tile({w.edge_tile(f'z_{m}')}, E, {spec.hidden_widths[m]})"
-        w(f'h{m}, h{m}_slope = activation_and_slope({z}, "{spec.latent_activation}", FAST)')
-        w(f"h{m} = split(h{m}, PRECISION)")
-    if m < spec.num_layers:
-        w(f"g_Y = dot_add(h{m}, transposed(X{m}), g_Y, PRECISION)")
     w.equation(f"∂E/∂z_{m} = ∂E/∂h_{m} φ', ∂E/∂s_{n} = ∂E/∂z_{m} · Ws_{n}ᵀ")
     w(f"g_z{m} = g_h{m} * h{m}_slope")
     if w.kind == "backward" and n > 0:

@@ -62,17 +62,17 @@ def edges(w: Writer) -> None:
         "rx = tl.load(vectors + start + edge, mask=inside, other=1.0)",
         "ry = tl.load(vectors + stride + start + edge, mask=inside, other=0.0)",
         "rz = tl.load(vectors + 2 * stride + start + edge, mask=inside, other=0.0)",
-        "inverse_length = reciprocal_root(rx * rx + ry * ry + rz * rz, FAST)",
+        "inverse_length = anchored(reciprocal_root(rx * rx + ry * ry + rz * rz, FAST), FAST)",
         "length = (rx * rx + ry * ry + rz * rz) * inverse_length",
-        "ux = rx * inverse_length",
-        "uy = ry * inverse_length",
-        "uz = rz * inverse_length",
+        "ux = anchored(rx * inverse_length, FAST)",
+        "uy = anchored(ry * inverse_length, FAST)",
+        "uz = anchored(rz * inverse_length, FAST)",
     )
     if w.spec.num_types > 1:
         w("neighbour_type = tl.load(neighbor_types + start + edge, mask=inside, other=0)")
     w(
         f"inverse_cutoff = {w.per_pair('inverse_cutoff')}",
-        "x = tl.where(inside, length * inverse_cutoff, 2.0)",
+        "x = anchored(tl.where(inside, length * inverse_cutoff, 2.0), FAST)",
         "inverse_x = reciprocal(x, FAST)",
     )
     if not w.spec.vanishes:
@@ -115,21 +115,27 @@ def basis_factors(w: Writer) -> None:
 
 
 def two_body(w: Writer, *, slope: bool) -> None:
-    """h_0 = φ(B · K1[t_i, t_j]); with `slope`, its derivative along x instead, radial_slope."""
+    """z_0 = B · K1[t_i, t_j]; with `slope`, its derivative along x instead, z0_slope."""
+    spec = w.spec
     target = "z0_slope" if slope else "z0"
     w.equation("∂z_0/∂x = ∂B/∂x · K1[t_i, t_j]" if slope else "h_0 = φ(B(r_ij) · K1[t_i, t_j])")
-    for index, (first, columns) in enumerate(w.spec.basis_tiles):
-        _basis_tile(w, first, columns, slope=slope)
-        basis = "split(basis, PRECISION)"
-        w.product(target, basis, w.first_weights(first, columns), first=index == 0)
+    _radial_functions(w, slope=slope)
+    w("basis = split(basis, PRECISION)")
+    for group in range(spec.num_type_groups):
+        factor = "basis"
+        if spec.num_types > 1:
+            types = f"{group * spec.types_per_tile} + column // {spec.num_radial}"
+            w(f"matches = neighbour_type[:, None] == ({types})[None, :]")
+            factor = "masked(matches, basis)"
+        w.product(target, factor, w.first_weights(group), first=group == 0)
 
 
-def _basis_tile(w: Writer, first: int, columns: int, *, slope: bool) -> None:
-    """Columns of B or ∂B/∂x: radial functions times the one-hot neighbour type."""
+def _radial_functions(w: Writer, *, slope: bool) -> None:
+    """The tile of B or ∂B/∂x. Its columns repeat the functions; types are matched later."""
     spec = w.spec
     w(
-        f"column = {first} + tl.arange(0, {columns})",
-        f"parameter = tl.load(table + {w.offset('column')} + column)[None, :]",
+        f"column = tl.arange(0, {spec.basis_columns})",
+        f"parameter = tl.load(table + {w.offset('column')} + 0 * edge[:, None] + column[None, :])",
     )
     if spec.cutoff_p is not None:
         w("sine, cosine = sine_and_cosine_of_pi(x[:, None] * parameter)")
@@ -137,26 +143,18 @@ def _basis_tile(w: Writer, first: int, columns: int, *, slope: bool) -> None:
             w("basis = parameter * cosine * cosine_slope[:, None] + sine * sine_slope[:, None]")
         else:
             w("basis = sine * sine_factor[:, None]")
+        return
+    assert spec.spline_span is not None
+    inverse_width = spec.num_radial / (spec.spline_span + 1)
+    # ¼ (1 − cos 2πq)² = sin⁴ πq, and sin πq = cos π(q − ½).
+    w(
+        f"q = tl.minimum(tl.maximum((x[:, None] - parameter) * {inverse_width!r}, 0.0), 1.0)",
+        "minus_cosine, sine = sine_and_cosine_of_pi(q - 0.5)",
+    )
+    if slope:
+        w(f"basis = sine * sine * sine * minus_cosine * {-4 * math.pi * inverse_width!r}")
     else:
-        assert spec.spline_span is not None
-        inverse_width = spec.num_radial / (spec.spline_span + 1)
-        # ¼ (1 − cos 2πq)² = sin⁴ πq, and sin πq = cos π(q − ½).
-        w(
-            f"q = tl.minimum(tl.maximum((x[:, None] - parameter) * {inverse_width!r}, 0.0), 1.0)",
-            "minus_cosine, sine = sine_and_cosine_of_pi(q - 0.5)",
-        )
-        if slope:
-            w(
-                "basis = sine * sine * sine * minus_cosine",
-                f"basis = basis * {-4 * math.pi * inverse_width!r}",
-            )
-        else:
-            w("basis = (sine * sine) * (sine * sine)")
-    if spec.num_types > 1:
-        w(
-            f"matches = (column // {spec.num_radial})[None, :] == neighbour_type[:, None]",
-            "basis = tl.where(matches, basis, 0.0)",
-        )
+        w("basis = (sine * sine) * (sine * sine)")
 
 
 def harmonics(w: Writer) -> None:
@@ -165,7 +163,7 @@ def harmonics(w: Writer) -> None:
     w(
         f"component = tl.arange(0, {COMPONENTS})",
         "degree = (component >= 1).to(tl.int32) + (component >= 4) + (component >= 9)",
-        f"Y = tl.where(component[None, :] == 0, 1.0, tl.zeros([E, {COMPONENTS}], tl.float32))",
+        f"Y = tl.load(table + {w.offset('unit')} + 0 * edge[:, None] + component[None, :])",
     )
     for d in range(1, w.spec.num_components):
         value = f"({_expression(HARMONICS[d])})[:, None]"

@@ -132,6 +132,18 @@ def float_tile(table, offset, ROWS: tl.constexpr, COLS: tl.constexpr):
 
 
 @triton.jit
+def anchored(x, FAST: tl.constexpr):
+    """x, not computed anew for every layout in which it is needed."""
+    if FAST:
+        result = tl.inline_asm_elementwise(
+            "mov.b32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=False, pack=1
+        )
+    else:
+        result = x
+    return result
+
+
+@triton.jit
 def reciprocal(x, FAST: tl.constexpr):
     """1 / x."""
     if FAST:

@@ -60,15 +60,17 @@ class PackedExpert:
 def table_layout(spec: KernelSpec) -> dict[str, Block]:
     """Where each matrix lies in the table.
 
-    Names are those of `FoldedExpert`, followed by indices: K1_0 for the type of the centre, PV_1
-    for the degree, PE_0_1 for layer and degree, Wh_1_0 for n and m, Ws_0, Rh_2. `path_n` holds
+    Names are those of `FoldedExpert`, followed by indices: K1_0_1 for the type of the centre and
+    the group of neighbour types, PV_1 for the degree, PE_0_1 for layer and degree, Wh_1_0 for n
+    and m, Ws_0, Rh_2. `path_n` holds
     path weights, `first_product` the scalar row of the first product, `column` one number per
     column of the radial basis, and the rest one number per type or pair of types.
     """
     T, U, H = spec.num_types, spec.channels, spec.hidden_widths
     shapes: dict[str, tuple[int, int]] = {}
     for t in range(T):
-        shapes[f"K1_{t}"] = (spec.basis_columns, H[0])
+        for group in range(spec.num_type_groups):
+            shapes[f"K1_{t}_{group}"] = (spec.basis_columns, H[0])
     for degree in spec.degrees:
         shapes[f"PV_{degree}"] = (H[0], U)
     for n in range(spec.num_layers):
@@ -81,6 +83,7 @@ def table_layout(spec: KernelSpec) -> dict[str, Block]:
     for m in range(spec.num_layers + 1):
         shapes[f"Rh_{m}"] = (H[m], spec.readout_width)
     shapes |= {"ro": (1, spec.readout_width), "first_product": (COMPONENTS, U)}
+    shapes |= {"unit": (1, COMPONENTS)}
     shapes |= {"column": (1, spec.basis_columns), "norm": (1, T), "inverse_cutoff": (T, T)}
     if spec.zbl_p is not None:
         shapes |= {"zbl_energy": (T, T), "zbl_inverse_length": (T, T)}
@@ -120,7 +123,8 @@ def _matrices(expert: FoldedExpert, spec: KernelSpec) -> dict[str, Tensor]:
     """The unpadded matrices, by the names of `table_layout`."""
     matrices: dict[str, Tensor] = {}
     for t in range(spec.num_types):
-        matrices[f"K1_{t}"] = expert.K1[t].flatten(0, 1)
+        for group, types in enumerate(expert.K1[t].split(spec.types_per_tile)):
+            matrices[f"K1_{t}_{group}"] = types.flatten(0, 1)
     for degree in spec.degrees:
         matrices[f"PV_{degree}"] = expert.PV[:, degree]
     for n in range(spec.num_layers):
@@ -134,7 +138,8 @@ def _matrices(expert: FoldedExpert, spec: KernelSpec) -> dict[str, Tensor]:
         matrices[f"Rh_{m}"] = matrix
     matrices["ro"] = expert.ro[None, :]
     matrices["first_product"] = _first_product(expert)
-    matrices["column"] = _column_parameters(expert)
+    matrices["column"] = _column_parameters(expert, spec)
+    matrices["unit"] = torch.eye(1, COMPONENTS)
     matrices["norm"] = expert.norm[None, :]
     matrices["inverse_cutoff"] = 1 / expert.cutoffs
     if expert.zbl is not None:
@@ -154,12 +159,12 @@ def _first_product(expert: FoldedExpert) -> Tensor:
     return rows.index_add(0, first.i[scalar], factor)
 
 
-def _column_parameters(expert: FoldedExpert) -> Tensor:
-    """(1, T B): root of each Bessel function, or lower end of each spline's support."""
+def _column_parameters(expert: FoldedExpert, spec: KernelSpec) -> Tensor:
+    """(1, columns): root of each Bessel function, or lower end of each spline's support."""
     radial = expert.radial
     if isinstance(radial, BesselBasis):
         parameters = radial.roots.detach().double()
     else:
         indices = torch.arange(radial.num_splines, dtype=torch.float64)
         parameters = (indices - radial.spline_span) / radial.num_splines
-    return parameters.cpu().repeat(expert.num_types)[None, :]
+    return parameters.cpu().repeat(spec.types_per_tile)[None, :]

@@ -47,6 +47,7 @@ import triton.language as tl
 from duetto.kernels.triton.expert_math import (
     activation,
     activation_and_slope,
+    anchored,
     dot,
     dot_add,
     exponential,

@@ -17,8 +17,8 @@ COMPONENTS = 16
 MAX_WIDTH = 128
 """Widest hidden vector or channel count that a tile may have."""
 
-BASIS_COLUMNS = 32
-"""Most columns of the radial basis (radial function × neighbour type) in one tile."""
+MAX_RADIAL = 64
+"""Most radial functions."""
 
 _VANISHING = ("linear", "silu", "mish", "gelu", "ssp", "tanh")
 """Nonlinearities with φ(0) = 0: edges at the cutoff contribute exactly nothing."""
@@ -85,20 +85,19 @@ class KernelSpec:
         return range(self.l_max + 1)
 
     @property
-    def basis_tiles(self) -> tuple[tuple[int, int], ...]:
-        """(first column, columns) of the tiles that the B T columns of the basis are cut into."""
-        total, tiles, first = self.num_radial * self.num_types, [], 0
-        while first < total:
-            columns = min(BASIS_COLUMNS, padded_width(total - first))
-            tiles.append((first, columns))
-            first += columns
-        return tuple(tiles)
+    def basis_columns(self) -> int:
+        """Columns of the basis tile: the radial functions, as often as there is room for them."""
+        return padded_width(self.num_radial)
 
     @property
-    def basis_columns(self) -> int:
-        """Columns of the basis with padding."""
-        first, columns = self.basis_tiles[-1]
-        return first + columns
+    def types_per_tile(self) -> int:
+        """How many neighbour types the columns of the basis tile stand for at once."""
+        return min(self.basis_columns // self.num_radial, self.num_types)
+
+    @property
+    def num_type_groups(self) -> int:
+        """Into how many groups the neighbour types fall, one after the other on the same tile."""
+        return -(-self.num_types // self.types_per_tile)
 
     @property
     def vanishes(self) -> bool:
@@ -145,6 +144,8 @@ def unsupported_reason(expert: FoldedExpert) -> str | None:
         return f"l_max {expert.l_max} is outside 1 to 3"
     if not 1 <= expert.num_layers <= 3:
         return f"{expert.num_layers} layers are outside 1 to 3"
+    if expert.radial.size > MAX_RADIAL:
+        return f"{expert.radial.size} radial functions are more than {MAX_RADIAL}"
     if expert.two_body_inner or any(expert.latent_inner) or expert.readout_inner:
         return "a network has more than one hidden layer"
     if max(widths) > MAX_WIDTH:

@@ -44,14 +44,15 @@ class Writer:
         place = f"{block.offset}, {block.rows}, {block.cols}"
         return f"weight_tile(table, high, low, {place}, PRECISION)"
 
-    def first_weights(self, first_row: int, rows: int) -> str:
-        """Expression for rows of K1 of the centre's type as a pair."""
-        block = self._layout["K1_0"]
-        offset = f"{block.offset + first_row * block.cols}"
+    def first_weights(self, group: int) -> str:
+        """Expression for K1 of the centre's type and a group of neighbour types as a pair."""
+        block = self._layout[f"K1_0_{group}"]
+        offset = f"{block.offset}"
         if self.spec.num_types > 1:
-            # K1_0, K1_1, … follow each other and have lengths that are multiples of 16.
-            offset += f" + centre_type * {block.rows * block.cols}"
-        return f"weight_tile(table, high, low, {offset}, {rows}, {block.cols}, PRECISION)"
+            # The groups of one centre type follow each other, then come those of the next.
+            stride = self._layout["K1_1_0"].offset - self._layout["K1_0_0"].offset
+            offset += f" + centre_type * {stride}"
+        return f"weight_tile(table, high, low, {offset}, {block.rows}, {block.cols}, PRECISION)"
 
     def floats(self, name: str) -> str:
         """Expression for a matrix as a float32 tile."""
