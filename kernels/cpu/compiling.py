@@ -12,4 +12,4 @@ FAST_MATH = {"reassoc", "contract", "nsz", "arcp"}
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile without the interpreter's lock; the machine code is kept on disk between runs."""
     options = {"nogil": True, "cache": True, "fastmath": FAST_MATH, "error_model": "numpy"}
-    return numba.njit(**options)(function)  # type: ignore[no-any-return]
+    return numba.njit(**options)(function)
