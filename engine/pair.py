@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from duetto.architecture import AllegroArchitecture
+from duetto.content import content_hash
 from duetto.errors import InputError
 from duetto.files import atomic_write
 from duetto.folding import fold, weight_shapes
@@ -121,7 +121,7 @@ class ExpertPair:
             "format": FORMAT,
             "format_version": str(FORMAT_VERSION),
             "header": text,
-            "content_hash": _content_hash(text, tensors),
+            "content_hash": content_hash(text, tensors),
         }
         # Copies, because safetensors refuses two names for one tensor: an expert in both roles.
         copies = {name: tensor.clone() for name, tensor in tensors.items()}
@@ -138,7 +138,7 @@ class ExpertPair:
         metadata, tensors = _read(Path(path))
         _check_format(path, metadata)
         header_text = metadata.get("header", "")
-        if metadata.get("content_hash") != _content_hash(header_text, tensors):
+        if metadata.get("content_hash") != content_hash(header_text, tensors):
             raise InputError(f"{path}: the content does not match its hash; the file is damaged")
         try:
             header = json.loads(header_text)
@@ -157,7 +157,7 @@ class ExpertPair:
         architectures = {
             role: expert.architecture.to_json() for role, expert in self.experts.items()
         }
-        return _content_hash(json.dumps(architectures, sort_keys=True), _tensors(self))
+        return content_hash(json.dumps(architectures, sort_keys=True), _tensors(self))
 
 
 def _tensors(pair: ExpertPair) -> dict[str, Tensor]:
@@ -166,15 +166,6 @@ def _tensors(pair: ExpertPair) -> dict[str, Tensor]:
         for role, expert in pair.experts.items()
         for name, tensor in expert.weights.items()
     }
-
-
-def _content_hash(header: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(header.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

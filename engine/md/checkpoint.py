@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from duetto.content import content_hash
 from duetto.errors import InputError
 from duetto.files import atomic_write
 from duetto.md.append import OutputStopped
@@ -66,7 +66,7 @@ def save_checkpoint(path: str | os.PathLike[str], state: State, record: dict[str
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "header": header,
-        "content_hash": _content_hash(header, tensors),
+        "content_hash": content_hash(header, tensors),
     }
     try:
         atomic_write(path, save(tensors, metadata))
@@ -94,7 +94,7 @@ def load_checkpoint(
             f"{FORMAT_VERSION}; update Duetto"
         )
     text = metadata.get("header", "")
-    if metadata.get("content_hash") != _content_hash(text, tensors):
+    if metadata.get("content_hash") != content_hash(text, tensors):
         raise InputError(f"{path}: the content does not match its hash; the file is damaged")
     header = json.loads(text)
     device = torch.device(device)
@@ -132,12 +132,3 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a checkpoint, or damaged: {reason}") from error
-
-
-def _content_hash(header: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(header.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
