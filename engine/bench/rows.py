@@ -8,7 +8,7 @@ import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def provenance() -> dict[str, str | int | None]:
     names = ("duetto", "torch", "numpy", "numba", "triton", "nequip", "nequip-allegro")
     return {
         "commit": _commit(),
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "processor": processor_name(),
         "cores": usable_cores(),
         **package_versions(names),

@@ -159,7 +159,7 @@ def _from_options(args: argparse.Namespace) -> Inputs:
     """A structure made here, with the pair of a file or a random one."""
     from duetto.bench.architectures import random_pair
     from duetto.bench.settings import Case
-    from duetto.bench.systems import build_system, complex_weights, species_of
+    from duetto.bench.systems import SPECIES, build_system, complex_weights
     from duetto.pair import ExpertPair
 
     lf = None if args.lf_architecture == "none" else args.lf_architecture
@@ -173,7 +173,7 @@ def _from_options(args: argparse.Namespace) -> Inputs:
             lf,
             hf_r_max=args.r_max,
             lf_r_max=args.lf_r_max,
-            species=species_of(args.system),
+            species=SPECIES,
             seed=args.seed,
         )
     cases = []

@@ -187,6 +187,40 @@ def test_what_cannot_run_is_left_out_with_the_reason(monkeypatch) -> None:
     assert "mixture and full_lf are left out: the pair has no expert lf" in text
 
 
+def test_compiled_models_are_kept_apart_and_whole(monkeypatch, tmp_path: Path) -> None:
+    pytest.importorskip("allegro", reason="needs the train extra: pip install duetto[train]")
+    from duetto.bench import nequip_engines
+
+    made: list[Path] = []
+
+    def compile_(model, device, atoms, target, path) -> None:
+        if made == ["fail"]:
+            path.write_text("half")
+            raise RuntimeError("the compiler failed")
+        made.append(path)
+        path.write_text(target)
+
+    monkeypatch.setattr(nequip_engines, "_compile", compile_)
+    atoms, said = build_system("pt", 16), []
+
+    def compiled(seed: int, dtype: str = "float32", target: str = "ase") -> Path:
+        pair = random_pair("lf16", None, hf_r_max=4, lf_r_max=4, species=("Pt",), seed=seed)
+        return nequip_engines.compiled(
+            pair.hf, dtype, "cpu", atoms, target=target, cache=tmp_path, say=said.append
+        )
+
+    first = compiled(1)
+    assert first.read_text() == "ase"
+    assert compiled(1) == first
+    assert len(made) == len(said) == 1
+    others = {compiled(2), compiled(1, "float64"), compiled(1, target="batch")}
+    assert len(others | {first}) == 4
+    made[:] = ["fail"]
+    with pytest.raises(RuntimeError, match="the compiler failed"):
+        compiled(3)
+    assert set(tmp_path.iterdir()) == others | {first}
+
+
 def test_missing_package_is_named(monkeypatch) -> None:
     from duetto.bench import nequip_engines
 

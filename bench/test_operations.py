@@ -1,0 +1,165 @@
+"""Each compiled CPU operation, on one chunk's worth of edges, against a matrix product.
+
+    pytest bench --benchmark-enable --benchmark-json=bench.json
+    python scripts/compare_benchmarks.py bench.json
+
+The sizes are those of a 64/32 expert with l_max 2 in bulk platinum: 24 centres with 42 edges.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from duetto.bench.architectures import architecture_named
+from duetto.folding import random_weights
+from duetto.kernels.cpu import edges, radial, stages
+from duetto.kernels.cpu.activation import activate, activate_adjoint
+from duetto.kernels.cpu.expert import CPUExpert
+from duetto.pair import Expert
+
+CENTRES, NEIGHBOURS = 24, 42
+E = CENTRES * NEIGHBOURS
+L_MAX, D, R, U, H, B = 2, 9, 3, 32, 64, 8
+DTYPE = "float32"
+CALLS = 10
+
+_RNG = np.random.default_rng(0)
+
+
+def _numbers(*shape: int) -> np.ndarray:
+    return _RNG.normal(size=shape).astype(DTYPE)
+
+
+ROWS = np.arange(CENTRES + 1, dtype=np.int64) * NEIGHBOURS
+PAIR = np.zeros(E, dtype=np.int64)
+VECTORS = (_RNG.normal(size=(E, 3)) + np.array([0.0, 0.0, 3.0])).astype(DTYPE)
+LENGTH = np.linalg.norm(VECTORS, axis=1)
+Y, WV, HIDDEN = _numbers(E, D), _numbers(E, R * U), _numbers(E, 2 * H)
+GY, GWV, GHIDDEN = _numbers(E, D), _numbers(E, R * U), _numbers(E, 2 * H)
+N = _numbers(CENTRES, D, U)
+MOMENTS = _numbers(D, CENTRES, H)
+NORM = np.full(CENTRES, 0.15, dtype=DTYPE)
+K1 = _numbers(1, B, H)
+Z, SLOPE, GZ = _numbers(E, H), _numbers(E, H), _numbers(E, H)
+
+
+@pytest.fixture(scope="module")
+def expert() -> CPUExpert:
+    architecture = architecture_named("hf64", 5.0, ("Pt",))
+    return CPUExpert(Expert(architecture, random_weights(architecture, 0)).fold(), torch.float32)
+
+
+def test_gather(measure, matrix_product) -> None:
+    atoms = 200
+    positions = _RNG.uniform(0, 12.0, size=(atoms, 3))
+    slots = int(CENTRES * NEIGHBOURS * 1.3)
+    first = np.linspace(0, slots, CENTRES + 1).astype(np.int64)
+    first = np.concatenate([first, np.full(atoms - CENTRES, slots)])
+    neighbor = _RNG.integers(0, atoms, slots).astype(np.int32)
+    shift = np.zeros((slots, 3), dtype=np.int16)
+    arguments = (positions, np.eye(3) * 12.0, first, neighbor, shift, np.arange(CENTRES))
+    types, cutoff = np.zeros(atoms, dtype=np.int64), np.full((1, 1), 169.0)
+    out = (np.empty(CENTRES + 1, np.int64), np.empty(slots, np.int32), np.empty(slots, np.int64))
+    vectors = np.empty((slots, 3), dtype=DTYPE)
+    operation = lambda: edges.gather_edges(*arguments, types, cutoff, *out, vectors)  # noqa: E731
+    assert operation() > 0.7 * slots
+    measure(operation, matrix_product, CALLS)
+
+
+def test_harmonics(measure, matrix_product) -> None:
+    kernel, out = edges.harmonics(DTYPE, L_MAX), np.empty((E, D), dtype=DTYPE)
+    measure(lambda: kernel(VECTORS, LENGTH, out), matrix_product, CALLS)
+
+
+def test_radial(measure, matrix_product) -> None:
+    kernel = radial.bessel(DTYPE, B, 6.0, True)
+    inverse, roots = np.full(1, 0.1, dtype=DTYPE), np.arange(1, B + 1).astype(DTYPE)
+    basis, slope = np.empty((E, B), dtype=DTYPE), np.empty((E, B), dtype=DTYPE)
+    measure(lambda: kernel(LENGTH, PAIR, inverse, roots, basis, slope), matrix_product, CALLS)
+
+
+def test_two_body(measure, matrix_product) -> None:
+    kernel, basis = stages.two_body(DTYPE, B, H), _numbers(E, B)
+    measure(lambda: kernel(basis, PAIR, K1, Z), matrix_product, CALLS)
+
+
+def test_two_body_adjoint(measure, matrix_product) -> None:
+    kernel, slope = stages.two_body_adjoint(DTYPE, B, H), _numbers(E, B)
+    out = np.empty(E, dtype=DTYPE)
+    measure(lambda: kernel(slope, PAIR, K1, GZ, out), matrix_product, CALLS)
+
+
+def test_activation(measure, matrix_product) -> None:
+    kernel = activate(DTYPE, "silu", H)
+    measure(lambda: kernel(Z, HIDDEN, 0, SLOPE), matrix_product, CALLS)
+
+
+def test_activation_adjoint(measure, matrix_product) -> None:
+    kernel = activate_adjoint(DTYPE, H)
+    measure(lambda: kernel(GHIDDEN, 0, SLOPE, GZ), matrix_product, CALLS)
+
+
+def test_moments(measure, matrix_product) -> None:
+    kernel = stages.moments(DTYPE, D, H)
+    measure(lambda: kernel(ROWS, NORM, Y, HIDDEN, 0, MOMENTS), matrix_product, CALLS)
+
+
+def test_moments_adjoint(measure, matrix_product) -> None:
+    kernel = stages.moments_adjoint(DTYPE, D, H)
+    out, gradient = np.zeros((E, H), dtype=DTYPE), np.zeros((E, D), dtype=DTYPE)
+    measure(lambda: kernel(ROWS, NORM, Y, HIDDEN, 0, MOMENTS, out, gradient), matrix_product, CALLS)
+
+
+def test_scalars(measure, matrix_product) -> None:
+    kernel = stages.scalars(DTYPE, L_MAX, U)
+    measure(lambda: kernel(ROWS, WV, Y, N, HIDDEN, H), matrix_product, CALLS)
+
+
+def test_scalars_adjoint(measure, matrix_product) -> None:
+    kernel, out = stages.scalars_adjoint(DTYPE, L_MAX, U), np.empty_like(N)
+    gwV, gY = np.zeros_like(GWV), np.zeros_like(GY)
+    measure(lambda: kernel(ROWS, WV, Y, N, GHIDDEN, H, gwV, gY, out), matrix_product, CALLS)
+
+
+def test_contract(measure, matrix_product, expert: CPUExpert) -> None:
+    terms = expert.products[0].terms
+    A, q = _numbers(D, CENTRES, U), _numbers(CENTRES, int(terms[2].max()) + 1, U)
+    kernel, out = stages.contract(DTYPE, U), np.empty((CENTRES, D, U), dtype=DTYPE)
+    measure(lambda: kernel(*terms, A, q, out), matrix_product, CALLS)
+
+
+def test_contract_adjoint(measure, matrix_product, expert: CPUExpert) -> None:
+    terms = expert.products[0].terms
+    A, q = _numbers(D, CENTRES, U), _numbers(CENTRES, int(terms[2].max()) + 1, U)
+    seed, gA, gq = _numbers(CENTRES, D, U), np.zeros_like(A), np.empty_like(q)
+    kernel = stages.contract_adjoint(DTYPE, U)
+    measure(lambda: kernel(*terms, A, q, seed, gA, gq), matrix_product, CALLS)
+
+
+def test_readout(measure, matrix_product) -> None:
+    kernel, ro = stages.readout(DTYPE, H), _numbers(H)
+    energy, out = np.empty(CENTRES), np.empty((E, H), dtype=DTYPE)
+    measure(lambda: kernel(ROWS, Z, SLOPE, ro, NORM, energy, out), matrix_product, CALLS)
+
+
+def test_edge_gradients(measure, matrix_product) -> None:
+    kernel, out = edges.edge_gradients(DTYPE, L_MAX), np.empty((E, 3), dtype=DTYPE)
+    measure(lambda: kernel(VECTORS, LENGTH, GY, LENGTH, out), matrix_product, CALLS)
+
+
+def test_virial(measure, matrix_product) -> None:
+    out = np.empty((3, 3))
+    measure(lambda: edges.edge_virial(VECTORS, VECTORS, out), matrix_product, CALLS)
+
+
+def test_scatter(measure, matrix_product) -> None:
+    neighbour = _RNG.integers(0, 200, E).astype(np.int32)
+    counts, forces = np.full(CENTRES, NEIGHBOURS), np.zeros((200, 3))
+    centres = np.arange(CENTRES)
+    measure(
+        lambda: edges.scatter_forces(ROWS[:-1], counts, centres, neighbour, VECTORS, forces),
+        matrix_product,
+        CALLS,
+    )

@@ -1,0 +1,88 @@
+"""Whole evaluations against the plain reference on the same atoms, in turns.
+
+The reference is the folded form in plain torch with autograd: what the compiled engine must be
+faster than, by how much the baseline says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from duetto.backends.reference import ReferenceBackend
+from duetto.bench.agreement import expert_work, tensors
+from duetto.bench.architectures import random_pair
+from duetto.bench.systems import build_system, complex_weights
+from duetto.kernels.cpu.expert import Chunk, CPUExpert, Workspace
+from duetto.kernels.folded import atomic_energies
+from duetto.neighbors import NeighborList
+from duetto.potential import Potential
+
+PAIR = random_pair("hf64", "lf16", hf_r_max=5.0, lf_r_max=4.5, species=("Pt",), seed=0)
+
+
+@pytest.mark.parametrize("role", ["hf", "lf"])
+def test_expert(measure: Callable[..., None], role: str) -> None:
+    """One chunk of 24 centres: energies and gradients of its edges."""
+    rng = np.random.default_rng(0)
+    neighbours = {"hf": 42, "lf": 18}[role]
+    E = 24 * neighbours
+    unit = rng.normal(size=(E, 3))
+    vectors = unit / np.linalg.norm(unit, axis=1)[:, None] * rng.uniform(2.6, 4.4, size=(E, 1))
+    folded = PAIR.experts[role].fold()
+    expert, work = CPUExpert(folded, torch.float32), Workspace(torch.float32)
+    zeros = np.zeros(E, dtype=np.int64)
+    chunk = Chunk(
+        rows=np.arange(25, dtype=np.int64) * neighbours,
+        pair=zeros,
+        types=np.zeros(24, dtype=np.int64),
+        vectors=vectors.astype(np.float32),
+        weight=np.ones(24),
+    )
+    energy, gradient = np.empty(24), np.empty((E, 3), dtype=np.float32)
+    plain = folded.to(torch.float32)
+    centre = torch.arange(24).repeat_interleave(neighbours)
+    types = torch.zeros(24, dtype=torch.int64)
+
+    def reference() -> torch.Tensor:
+        r = torch.from_numpy(vectors).requires_grad_()
+        energies = atomic_energies(plain, r, centre, types, torch.from_numpy(zeros))
+        return torch.autograd.grad(energies.sum(), r)[0]
+
+    expert.evaluate(work, chunk, energy, gradient)
+    scale = float(reference().abs().max())
+    assert np.abs(gradient - reference().numpy()).max() < 1e-5 * scale
+    measure(lambda: expert.evaluate(work, chunk, energy, gradient), reference, calls=2)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 1.0])
+def test_step(measure: Callable[..., None], fraction: float) -> None:
+    """A whole step of 500 atoms: full LF, the mixture, full HF."""
+    atoms = build_system("pt", 500)
+    weights = complex_weights(atoms, fraction)
+    potential = Potential(PAIR, atoms.get_chemical_symbols(), weights, atoms.pbc)
+    x, cell = tensors(atoms, "cpu")
+    forces = potential.evaluate(x, cell).forces
+    folded = {role: expert.fold() for role, expert in PAIR.experts.items()}
+    plain = ReferenceBackend(folded, torch.float32)
+    everything = np.ones(len(atoms), dtype=bool)
+    work = expert_work(PAIR, potential.species, weights, everything)
+
+    def reference() -> torch.Tensor:
+        return plain.evaluate(x, cell, potential.neighbor_list, work).forces
+
+    assert (forces - reference()).abs().max() < 1e-5 * forces.abs().max()
+    measure(lambda: potential.evaluate(x, cell), reference, rounds=12)
+
+
+def test_neighbor_list(measure: Callable[..., None], matrix_product) -> None:
+    """Building the list of 4,000 atoms."""
+    atoms = build_system("pt", 4000)
+    neighbors = NeighborList(np.full(len(atoms), 5.0), atoms.pbc, skin=0.5)
+    cell = atoms.cell.array
+    neighbors.rebuild(atoms.positions, cell)
+    hundred = lambda: [matrix_product() for _ in range(100)]  # noqa: E731
+    measure(lambda: neighbors.rebuild(atoms.positions, cell), hundred, rounds=10)

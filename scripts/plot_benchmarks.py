@@ -1,0 +1,213 @@
+"""Draw the pictures of docs/benchmarks.md, and write its tables, from the recorded rows.
+
+    python scripts/plot_benchmarks.py
+
+Of rows that were recorded more than once under the same conditions, the last counts. The tables
+stand between the page's markers `<!-- rows -->` and `<!-- end of rows -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- rows -->", "<!-- end of rows -->"
+SAME = (
+    *("system", "architecture", "lf_architecture", "r_max", "n_atoms", "complex_fraction"),
+    *("engine", "interface", "device", "dtype", "threads", "processor"),
+)
+LABELS = {"mixture": "mixture, 10 % complex", "full_hf": "full HF", "full_lf": "full LF"}
+
+Row = dict[str, str]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The last row of each set of conditions, in the order of the file."""
+    with path.open() as stream:
+        last = {tuple(row[name] for name in SAME): row for row in csv.DictReader(stream)}
+    return list(last.values())
+
+
+def chosen(rows: Iterable[Row], **conditions: object) -> list[Row]:
+    """Rows in which every named column is the value, or one of the values, given."""
+
+    def fits(row: Row, name: str, wanted: object) -> bool:
+        values = wanted if isinstance(wanted, tuple) else (wanted,)
+        return row[name] in {str(value) for value in values}
+
+    return [row for row in rows if all(fits(row, *one) for one in conditions.items())]
+
+
+def most_threads(rows: Sequence[Row]) -> str:
+    """The largest number of threads in the rows."""
+    return str(max(int(row["threads"]) for row in rows))
+
+
+def condition(row: Row) -> str:
+    """System, architecture, cutoff and precision in short."""
+    short = {"float32": "", "float64": ", f64"}[row["dtype"]]
+    return f"{row['architecture']} {row['system']} {float(row['r_max']):g} Å{short}"
+
+
+def draw_speedups(rows: Sequence[Row], path: Path) -> None:
+    """Bars: full HF against nequip's best, condition by condition."""
+    smallest = min(int(row["n_atoms"]) for row in rows if row["engine"] == "nequip_eager")
+    near = [row for row in rows if int(row["n_atoms"]) <= 1.2 * smallest]
+    bars = chosen(near, engine="full_hf", interface="model", threads=most_threads(rows))
+    figure = Figure(figsize=(8, 0.45 * len(bars) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    values = [float(row["speedup_vs_nequip_best"]) for row in bars]
+    drawn = axes.barh([condition(row) for row in bars], values, color="#4c72b0")
+    axes.bar_label(drawn, [f"{value:.1f}×" for value in values], padding=3)
+    axes.invert_yaxis()
+    axes.set_xlabel("speed-up of full HF over nequip's faster engine, same weights")
+    axes.margins(x=0.12)
+    figure.savefig(path, dpi=150)
+
+
+def draw_sizes(rows: Sequence[Row], path: Path) -> None:
+    """Time per atom of each engine by the number of atoms."""
+    standard = chosen(
+        rows, architecture="hf64", system="pt", r_max=5.0, dtype="float32", interface="model"
+    )
+    standard = chosen(standard, threads=most_threads(rows))
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for engine, label in LABELS.items():
+        of_engine = [
+            row
+            for row in chosen(standard, engine=engine)
+            if engine != "mixture" or abs(float(row["complex_fraction"]) - 0.1) < 0.005
+        ]
+        of_engine.sort(key=lambda row: int(row["n_atoms"]))
+        sizes = [int(row["n_atoms"]) for row in of_engine]
+        times = [1000 * float(row["step_ms_median"]) / int(row["n_atoms"]) for row in of_engine]
+        axes.loglog(sizes, times, "o-", label=label)
+    nequip = chosen(standard, engine=("nequip_eager", "nequip_aoti"))
+    for engine, marker in (("nequip_eager", "^"), ("nequip_aoti", "v")):
+        points = chosen(nequip, engine=engine)
+        sizes = [int(row["n_atoms"]) for row in points]
+        times = [1000 * float(row["step_ms_median"]) / int(row["n_atoms"]) for row in points]
+        axes.loglog(sizes, times, marker, label=engine.replace("_", " ") + ", full HF")
+    axes.set_xlabel("atoms")
+    axes.set_ylabel("µs per atom and step")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+def draw_fractions(rows: Sequence[Row], path: Path) -> None:
+    """Reached and ideal speed-up of the mixture over full HF by the share of complex atoms."""
+    mixtures = chosen(
+        rows, architecture="hf64", system="pt", r_max=5.0, dtype="float32", interface="model"
+    )
+    mixtures = chosen(mixtures, engine="mixture", threads=most_threads(rows))
+    counts = [int(row["n_atoms"]) for row in mixtures]
+    # The size with the most fractions, the larger of two with as many.
+    size = max(set(counts), key=lambda n: (counts.count(n), n))
+    points = sorted(chosen(mixtures, n_atoms=size), key=lambda row: float(row["complex_fraction"]))
+    fractions = [100 * float(row["complex_fraction"]) for row in points]
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for name, style, label in (
+        ("speedup_ideal", "k--", "ideal"),
+        ("speedup_vs_full_hf", "o-", "reached"),
+    ):
+        axes.plot(fractions, [float(row[name]) for row in points], style, label=label)
+    for row, fraction in zip(points, fractions, strict=True):
+        share = f"{float(row['share_of_ideal']):.0%}"
+        height = float(row["speedup_vs_full_hf"])
+        axes.annotate(share, (fraction, height), xytext=(4, -12), textcoords="offset points")
+    axes.set_xscale("log")
+    axes.set_xticks(fractions, [f"{fraction:.3g}" for fraction in fractions])
+    axes.minorticks_off()
+    axes.set_xlabel(f"complex atoms, % of {size:,}")
+    axes.set_ylabel("speed-up over full HF")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+def markdown(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    rows = [columns, ["---"] * len(columns), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def shown(row: Row, name: str, form: str) -> str:
+    """A number in this format, or nothing where it was not measured."""
+    return format(float(row[name]), form) if row[name] else ""
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """What the page says, out of the rows."""
+    last = rows[-1]
+    where = ", ".join(
+        f"{name} {last[name]}" for name in ("torch", "numba", "nequip", "nequip-allegro", "python")
+    )
+    commits = ", ".join(dict.fromkeys(row["commit"] for row in rows))
+    lines = [
+        [
+            f"{row['architecture']}",
+            row["system"],
+            f"{float(row['r_max']):g}",
+            row["dtype"],
+            row["threads"],
+            f"{int(row['n_atoms']):,}",
+            shown(row, "complex_fraction", ".3f"),
+            row["engine"],
+            row["interface"],
+            shown(row, "step_ms_median", ".3f"),
+            shown(row, "step_ms_min", ".3f"),
+            shown(row, "us_per_edge", ".3f"),
+            shown(row, "neighbor_list_ms", ".2f"),
+            shown(row, "speedup_vs_nequip_best", ".1f"),
+            shown(row, "share_of_ideal", ".1%"),
+            shown(row, "memory_bytes_per_atom", ",.0f"),
+            shown(row, "force_error", ".0e"),
+        ]
+        for row in rows
+    ]
+    columns = [
+        *("HF", "system", "r_max Å", "dtype", "threads", "atoms", "complex", "engine", "through"),
+        *("step ms", "min ms", "µs/edge", "list ms", "× nequip", "of ideal", "B/atom", "ΔF/F"),
+    ]
+    machine = f"{last['processor']}, {last['cores']} cores; {where}; commit {commits}; "
+    return f"{machine}{last['date'][:10]}.\n\n{markdown(columns, lines)}"
+
+
+def write_page(page: Path, text: str) -> None:
+    """Replace what stands between the page's markers.
+
+    Raises:
+        ValueError: the markers are not there.
+    """
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{page}: no {BEGIN} … {END}")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+def main() -> None:
+    """Draw and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=Path, default=ROOT / "bench" / "results" / "cpu.csv")
+    parser.add_argument("--images", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "benchmarks.md")
+    args = parser.parse_args()
+    rows = read_rows(args.rows)
+    args.images.mkdir(parents=True, exist_ok=True)
+    draw_speedups(rows, args.images / "speedup_vs_nequip.png")
+    draw_sizes(rows, args.images / "time_per_atom.png")
+    draw_fractions(rows, args.images / "mixture_speedup.png")
+    write_page(args.page, tables(rows))
+
+
+if __name__ == "__main__":
+    main()
