@@ -10,6 +10,7 @@ import numpy as np
 
 from duetto.demo.pictures import ENERGY, FORCE_ERRORS, SLAB, STEP_TIMES
 from duetto.environment import describe_machine, device_name, package_versions
+from duetto.report.charts import milliseconds
 from duetto.report.page import Fact, Picture, Table, render_page
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def closing_lines(report: Mapping[str, Any]) -> list[str]:
     force, step = report["force_rmse_vs_full_hf_mev_per_angstrom"], report["step_ms"]
     return [
         f"speed    {report['speedup_vs_full_hf']:.2f} times full HF "
-        f"({step['mixture']:.3g} against {step['full_hf']:.3g} ms per step of "
+        f"({milliseconds(step['mixture'])} against {milliseconds(step['full_hf'])} ms per step of "
         f"{report['timing']['n_atoms']} atoms), {100 * report['share_of_ideal']:.0f} % of the "
         f"ideal {report['speedup_ideal']:.2f}",
         f"energy   drift {report['nve_drift_mev_per_atom_per_ps']:+.1e} meV/atom/ps, "
@@ -250,10 +251,9 @@ def _regions_in_words(counts: Mapping[str, Any]) -> str:
     )
 
 
-def _three(milliseconds: Mapping[str, float]) -> str:
-    return ", ".join(f"{milliseconds[name]:.3g}" for name in ("mixture", "full_hf", "full_lf")) + (
-        " ms"
-    )
+def _three(times_ms: Mapping[str, float]) -> str:
+    shown = (milliseconds(times_ms[name]) for name in ("mixture", "full_hf", "full_lf"))
+    return ", ".join(shown) + " ms"
 
 
 def _number(value: float | None) -> str:

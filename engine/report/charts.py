@@ -66,6 +66,11 @@ def _signed(value: float) -> str:
     return f"{mantissa} × 10$^{{{int(exponent)}}}$".replace("-", "−")
 
 
+def milliseconds(value: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{value:.0f}" if value >= 100.0 else f"{value:.3g}"
+
+
 def draw_step_times(step_ms: Mapping[str, float], speedup: float, ideal: float) -> bytes:
     """Draw the time of one step of full HF, mixture and full LF; PNG.
 
@@ -83,7 +88,7 @@ def draw_step_times(step_ms: Mapping[str, float], speedup: float, ideal: float) 
         for place, (_, key, colour) in enumerate(rows):
             value = step_ms[key]
             ax.barh(place, value, height=0.56, color=colour)
-            text = f"{value:.3g} ms"
+            text = f"{milliseconds(value)} ms"
             if key != "full_hf":
                 text += f"   {step_ms['full_hf'] / value:.1f}× faster"
             middle = key == "mixture"
