@@ -92,6 +92,8 @@ class TritonBackend:
             neighbors = self.new_list(work, neighbors.pbc, 0.0)
             neighbors.rebuild(x, cell)
         mixture: Mixture = neighbors.mixture
+        # What an evaluation that was given up has raised does not concern this one.
+        mixture.neighbors.flags[flag.TILE_FULL.value : flag.HALTED.value].zero_()
         mixture.evaluate(x)
         raised = mixture.neighbors.flags.tolist()
         if raised[flag.WORK_FULL.value] or raised[flag.TILE_FULL.value]:

@@ -53,6 +53,8 @@ class DeviceNVE:
 
         rebuilds = self.potential.n_rebuilds
         dynamics = self._dynamics
+        # A listener may have evaluated the potential elsewhere in the meantime.
+        dynamics.mixture.forces.copy_(state.forces)
         try:
             dynamics.run(n_steps)
         except (ForceRangeError, CapacityError) as error:

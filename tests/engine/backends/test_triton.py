@@ -177,6 +177,9 @@ def test_clash_names_an_atom() -> None:
     p = potential(atoms, blended(atoms), pair)
     with pytest.raises(RunStopped, match=r"atom \d .* exceeds 1024 eV/Å"):
         evaluate(p, atoms)
+    # Once apart, the atoms are like any others.
+    atoms.positions *= 10
+    assert float(evaluate(p, atoms).forces.abs().max()) == 0.0
 
 
 def scaled(expert: Expert, factor: float) -> Expert:

@@ -9,6 +9,7 @@ from ase import Atoms, units
 from ase.calculators.lj import LennardJones as ASELennardJones
 from ase.md.verlet import VelocityVerlet
 
+from duetto.kernels.triton import flags as flag
 from duetto.kernels.triton.dynamics import Dynamics, ForceRangeError
 from duetto.kernels.triton.mixture import Mixture
 from duetto.kernels.triton.neighbor_list import NeighborList
@@ -79,8 +80,10 @@ def test_start(device: str) -> None:
 
 
 def test_follows_ase_through_rebuilds(device: str) -> None:
-    atoms = cluster()
+    """Lists are rebuilt before they fail: the host never has to complete a step."""
+    atoms = cluster(speed=0.006)
     run = dynamics(atoms, device, 1.0)
+    run._complete_void_step = lambda flags: pytest.fail(f"the list failed first: {flags}")
     run.run(14)
     assert run.step == 14
     assert run.neighbors.n_rebuilds >= 2
@@ -99,6 +102,14 @@ def test_follows_ase_through_void_steps(device: str) -> None:
     assert len(completed) >= 2
     assert run._steps_done.item() == 6
     check_state(run, with_ase(atoms, 1.0, 6))
+
+
+def test_run_begins_as_a_resumed_one_would(device: str) -> None:
+    """An atom that has come back since it asked for a new list does not get one."""
+    run = dynamics(cluster(speed=0.002), device, 1.0)
+    run.neighbors.flags[flag.MOVING.value] = 1
+    run.run(2)
+    assert run.neighbors.n_rebuilds == 1
 
 
 def test_repeats_bit_for_bit(device: str) -> None:
