@@ -40,6 +40,23 @@ class MixedBatches(Sampler[list[int]]):
             yield order[k * first : (k + 1) * first] + extra[k * second : (k + 1) * second]
 
 
+class ResumableLoader(DataLoader):
+    """A loader whose random order goes on where a checkpoint left off.
+
+    Lightning keeps its state in checkpoints; without it a resumed training would pass through the
+    frames in the order of its first epochs again.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the generator of the random order."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state; an empty one, from a checkpoint without it, changes nothing."""
+        if "generator" in state:
+            self.generator.set_state(state["generator"])
+
+
 def mixed_loader(
     dataset: CoTrainingDataset,
     generator: torch.Generator,
@@ -63,4 +80,4 @@ def mixed_loader(
         labelled, len(dataset) - labelled, (batch_size - unlabelled, unlabelled), generator
     )
     options.pop("shuffle", None)
-    return DataLoader(dataset, batch_sampler=sampler, generator=generator, **options)
+    return ResumableLoader(dataset, batch_sampler=sampler, generator=generator, **options)
