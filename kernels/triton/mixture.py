@@ -134,10 +134,12 @@ class Mixture:
     def gather(self) -> None:
         """Forces, virials and energies of atoms from what the experts left."""
         edges = self.neighbors.edges()
-        fixed_forces, self.centre_virials = fixed_point_forces(
+        fixed_forces, virials = fixed_point_forces(
             self._gradients, edges.vectors, edges.rowptr, edges.neighbors,
             self.neighbors.centre_atoms, self.weights, self.neighbors.flags, len(self.forces),
         )  # fmt: skip
+        # Into the same buffer every time: replayed graphs write where they were captured.
+        self.centre_virials.copy_(virials)
         combine_atoms[(triton.cdiv(len(self.energies), ATOMS_PER_BLOCK),)](
             fixed_forces, self._row_energies, self.weights, self._centres_of_atom,
             self.forces, self.energies, len(self.energies), BLOCK=ATOMS_PER_BLOCK, **LAUNCH,

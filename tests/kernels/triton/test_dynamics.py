@@ -120,6 +120,28 @@ def test_repeats_bit_for_bit(device: str) -> None:
     assert torch.equal(first.velocities, second.velocities)
 
 
+def test_steps_and_rebuilds_keep_their_buffers(device: str) -> None:
+    """A captured graph writes where its buffers were: nothing may put others in their place."""
+    run = dynamics(cluster(), device, 1.0)
+    holders = (run, run.mixture, run.neighbors, run.neighbors.edges())
+
+    def addresses() -> dict[str, int]:
+        return {
+            f"{type(holder).__name__}.{name}": value.data_ptr()
+            for holder in holders
+            for name, value in vars(holder).items()
+            if isinstance(value, torch.Tensor)
+        }
+
+    run.run(1)
+    before = addresses()
+    generation = run.neighbors.generation
+    run.neighbors.rebuild(run.positions)
+    run.run(2)
+    assert run.neighbors.generation == generation
+    assert addresses() == before
+
+
 def test_snapshot_is_not_changed_by_later_steps(device: str) -> None:
     run = dynamics(cluster(), device, 1.0)
     snapshot = run.snapshot().wait()
