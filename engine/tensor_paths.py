@@ -9,6 +9,7 @@ that of the reference implementation, because the path weights are stored in tha
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -49,7 +50,7 @@ def product_paths(l_max: int, parity: bool, num_layers: int) -> tuple[ProductPat
     stages = _stages(environment, l_max, parity, num_layers)
     return tuple(
         _paths(irreps_in, environment, irreps_out)
-        for irreps_in, irreps_out in zip(stages, stages[1:], strict=False)
+        for irreps_in, irreps_out in itertools.pairwise(stages)
     )
 
 
