@@ -98,10 +98,10 @@ def test_follows_ase_through_void_steps(device: str) -> None:
     completed = []
     complete = run._complete_void_step
     run._complete_void_step = lambda flags: (completed.append(run.step), complete(flags))[1]
-    run.run(6)
+    run.run(4)
     assert len(completed) >= 2
-    assert run._steps_done.item() == 6
-    check_state(run, with_ase(atoms, 1.0, 6))
+    assert run._steps_done.item() == 4
+    check_state(run, with_ase(atoms, 1.0, 4))
 
 
 def test_run_begins_as_a_resumed_one_would(device: str) -> None:
@@ -114,8 +114,8 @@ def test_run_begins_as_a_resumed_one_would(device: str) -> None:
 
 def test_repeats_bit_for_bit(device: str) -> None:
     first, second = (dynamics(cluster(0.03), device, 1.0) for _ in range(2))
-    first.run(6)
-    second.run(6)
+    first.run(3)
+    second.run(3)
     assert torch.equal(first.positions, second.positions)
     assert torch.equal(first.velocities, second.velocities)
 
@@ -156,7 +156,7 @@ def test_virial_is_the_derivative_by_strain(device: str) -> None:
     weights = [1.0, 0.4, 0.0, 0.4]
     virial = mixture_at(atoms, device, weights).virial().cpu()
     step = 1e-5
-    for a, b in [(0, 0), (2, 2), (0, 2)]:
+    for a, b in [(0, 0), (1, 2)]:
         energies = []
         for sign in (1, -1):
             strained = atoms.copy()
@@ -198,14 +198,15 @@ def test_missing_expert_is_refused(device: str) -> None:
 
 
 def test_partition_may_change_when_the_list_does(device: str) -> None:
-    run = dynamics(cluster(speed=0.05), device, 1.0)
+    run = dynamics(cluster(speed=0.08), device, 1.0)
 
     def make_all_second(now: Dynamics) -> None:
         if float(now.mixture.weights.max()) and now.mixture.neighbors.n_first:
             now.mixture.set_weights(torch.zeros(4))
 
     run.on_rebuild.append(make_all_second)
-    run.run(6)
+    run.run(3)
+    assert run.neighbors.n_first == 0
     expected = mixture_at(
         Atoms("Ar4", positions=run.positions.cpu(), cell=run.cell, pbc=(True, True, False)),
         device,

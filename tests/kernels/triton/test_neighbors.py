@@ -117,7 +117,7 @@ def test_list_does_not_depend_on_slots(device: str) -> None:
 
 
 def test_repeats(device: str) -> None:
-    first, second = (built(CELLS["three cells and more"], device) for _ in range(2))
+    first, second = (built(CELLS["hexagonal"], device) for _ in range(2))
     assert candidates(first) == candidates(second)
 
 
