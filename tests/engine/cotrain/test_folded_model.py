@@ -19,6 +19,7 @@ from duetto.errors import InputError
 from tests.architectures import build
 from tests.engine.cotrain.training import (
     CONFIG,
+    JOINT,
     expert_config,
     labelled_frames,
     logged,
@@ -37,7 +38,7 @@ NAMES = [
     "per_type",
     "zbl",
 ]
-SETTINGS = ("dtype=float64", "training_module.optimizer.lr=0.02", "energy_agreement=5.0")
+SETTINGS = ("dtype=float64", *JOINT[1:], "energy_agreement=5.0")
 RELATIVE = 1e-9
 """Float64 on both sides and derivatives of derivatives in between: rounding is some 1e-13."""
 
@@ -114,7 +115,7 @@ def test_same_loss_curve_for_fifty_steps(data: Path, tmp_path: Path) -> None:
         train(CONFIG, overrides(data, output, *builders, *SETTINGS, "epochs=13"))
         curves[target] = np.array(logged(output, "train_loss_step/weighted_sum"))[:50]
         errors = logged(output, "val0_epoch/hf_forces_rmse")
-        assert errors[-1] < 0.9 * errors[0]  # there is something to compare
+        assert errors[-1] < errors[0]  # there is something to compare
     folded, stock = curves.values()
     assert len(folded) == 50
     np.testing.assert_allclose(folded, stock, rtol=1e-8)
