@@ -29,7 +29,12 @@ _RNG = np.random.default_rng(0)
 
 
 def _numbers(*shape: int) -> np.ndarray:
-    return _RNG.normal(size=shape).astype(DTYPE)
+    """Random numbers, aligned to 64 bytes as the engine's own memory is."""
+    return torch.randn(shape).numpy()
+
+
+def _empty(*shape: int) -> np.ndarray:
+    return torch.zeros(shape).numpy()
 
 
 ROWS = np.arange(CENTRES + 1, dtype=np.int64) * NEIGHBOURS
@@ -62,21 +67,21 @@ def test_gather(measure, matrix_product) -> None:
     arguments = (positions, np.eye(3) * 12.0, first, neighbor, shift, np.arange(CENTRES))
     types, cutoff = np.zeros(atoms, dtype=np.int64), np.full((1, 1), 169.0)
     out = (np.empty(CENTRES + 1, np.int64), np.empty(slots, np.int32), np.empty(slots, np.int64))
-    vectors = np.empty((slots, 3), dtype=DTYPE)
+    vectors = _empty(slots, 3)
     operation = lambda: edges.gather_edges(*arguments, types, cutoff, *out, vectors)  # noqa: E731
     assert operation() > 0.7 * slots
     measure(operation, matrix_product, CALLS)
 
 
 def test_harmonics(measure, matrix_product) -> None:
-    kernel, out = edges.harmonics(DTYPE, L_MAX), np.empty((E, D), dtype=DTYPE)
+    kernel, out = edges.harmonics(DTYPE, L_MAX), _empty(E, D)
     measure(lambda: kernel(VECTORS, LENGTH, out), matrix_product, CALLS)
 
 
 def test_radial(measure, matrix_product) -> None:
     kernel = radial.bessel(DTYPE, B, 6.0, True)
     inverse, roots = np.full(1, 0.1, dtype=DTYPE), np.arange(1, B + 1).astype(DTYPE)
-    basis, slope = np.empty((E, B), dtype=DTYPE), np.empty((E, B), dtype=DTYPE)
+    basis, slope = _empty(E, B), _empty(E, B)
     measure(lambda: kernel(LENGTH, PAIR, inverse, roots, basis, slope), matrix_product, CALLS)
 
 
@@ -87,7 +92,7 @@ def test_two_body(measure, matrix_product) -> None:
 
 def test_two_body_adjoint(measure, matrix_product) -> None:
     kernel, slope = stages.two_body_adjoint(DTYPE, B, H), _numbers(E, B)
-    out = np.empty(E, dtype=DTYPE)
+    out = _empty(E)
     measure(lambda: kernel(slope, PAIR, K1, GZ, out), matrix_product, CALLS)
 
 
@@ -108,7 +113,7 @@ def test_moments(measure, matrix_product) -> None:
 
 def test_moments_adjoint(measure, matrix_product) -> None:
     kernel = stages.moments_adjoint(DTYPE, D, H)
-    out, gradient = np.zeros((E, H), dtype=DTYPE), np.zeros((E, D), dtype=DTYPE)
+    out, gradient = _empty(E, H), _empty(E, D)
     measure(lambda: kernel(ROWS, NORM, Y, HIDDEN, 0, MOMENTS, out, gradient), matrix_product, CALLS)
 
 
@@ -118,34 +123,34 @@ def test_scalars(measure, matrix_product) -> None:
 
 
 def test_scalars_adjoint(measure, matrix_product) -> None:
-    kernel, out = stages.scalars_adjoint(DTYPE, L_MAX, U), np.empty_like(N)
-    gwV, gY = np.zeros_like(GWV), np.zeros_like(GY)
+    kernel, out = stages.scalars_adjoint(DTYPE, L_MAX, U), _empty(*N.shape)
+    gwV, gY = _empty(*GWV.shape), _empty(*GY.shape)
     measure(lambda: kernel(ROWS, WV, Y, N, GHIDDEN, H, gwV, gY, out), matrix_product, CALLS)
 
 
 def test_contract(measure, matrix_product, expert: CPUExpert) -> None:
     terms = expert.products[0].terms
     A, q = _numbers(D, CENTRES, U), _numbers(CENTRES, int(terms[2].max()) + 1, U)
-    kernel, out = stages.contract(DTYPE, U), np.empty((CENTRES, D, U), dtype=DTYPE)
+    kernel, out = stages.contract(DTYPE, U), _empty(CENTRES, D, U)
     measure(lambda: kernel(*terms, A, q, out), matrix_product, CALLS)
 
 
 def test_contract_adjoint(measure, matrix_product, expert: CPUExpert) -> None:
     terms = expert.products[0].terms
     A, q = _numbers(D, CENTRES, U), _numbers(CENTRES, int(terms[2].max()) + 1, U)
-    seed, gA, gq = _numbers(CENTRES, D, U), np.zeros_like(A), np.empty_like(q)
+    seed, gA, gq = _numbers(CENTRES, D, U), _empty(*A.shape), _empty(*q.shape)
     kernel = stages.contract_adjoint(DTYPE, U)
     measure(lambda: kernel(*terms, A, q, seed, gA, gq), matrix_product, CALLS)
 
 
 def test_readout(measure, matrix_product) -> None:
     kernel, ro = stages.readout(DTYPE, H), _numbers(H)
-    energy, out = np.empty(CENTRES), np.empty((E, H), dtype=DTYPE)
+    energy, out = np.empty(CENTRES), _empty(E, H)
     measure(lambda: kernel(ROWS, Z, SLOPE, ro, NORM, energy, out), matrix_product, CALLS)
 
 
 def test_edge_gradients(measure, matrix_product) -> None:
-    kernel, out = edges.edge_gradients(DTYPE, L_MAX), np.empty((E, 3), dtype=DTYPE)
+    kernel, out = edges.edge_gradients(DTYPE, L_MAX), _empty(E, 3)
     measure(lambda: kernel(VECTORS, LENGTH, GY, LENGTH, out), matrix_product, CALLS)
 
 

@@ -59,6 +59,7 @@ def draw_speedups(rows: Sequence[Row], path: Path) -> None:
     smallest = min(int(row["n_atoms"]) for row in rows if row["engine"] == "nequip_eager")
     near = [row for row in rows if int(row["n_atoms"]) <= 1.2 * smallest]
     bars = chosen(near, engine="full_hf", interface="model", threads=most_threads(rows))
+    bars = [row for row in bars if row["speedup_vs_nequip_best"]]
     figure = Figure(figsize=(8, 0.45 * len(bars) + 1.2), layout="constrained")
     axes = figure.subplots()
     values = [float(row["speedup_vs_nequip_best"]) for row in bars]

@@ -33,6 +33,8 @@ class Row:
             and `torch_sim` are whole calls of the calculators, with whatever they do about lists.
         backend, device, dtype, threads: what computed it.
         step_ms_median, step_ms_min: one evaluation of energy, forces and virial.
+        cpu_ms_min: processor time of the fastest round, all threads together: what is left of the
+            wall time where the machine is busy; CPU only.
         us_per_edge: median time over edges.
         neighbor_list_ms: building the neighbour list, apart; of nequip's, the faster search.
         speedup_vs_nequip_best: nequip's best full-HF time per edge, through the same interface,
@@ -63,6 +65,7 @@ class Row:
     threads: int
     step_ms_median: float
     step_ms_min: float
+    cpu_ms_min: float | None
     us_per_edge: float
     neighbor_list_ms: float | None
     speedup_vs_nequip_best: float | None
@@ -89,6 +92,7 @@ _SHOWN = {
     "interface": ("through", "s"),
     "step_ms_median": ("step ms", ".3f"),
     "step_ms_min": ("min ms", ".3f"),
+    "cpu_ms_min": ("cpu ms", ".3f"),
     "us_per_edge": ("µs/edge", ".3f"),
     "neighbor_list_ms": ("list ms", ".2f"),
     "speedup_vs_nequip_best": ("× nequip", ".1f"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from duetto.bench.foreign_engines import ForeignEngines
 from duetto.bench.memory import memory_per_atom
 from duetto.bench.own_engines import own_engines
 from duetto.bench.rows import Row
-from duetto.bench.settings import BenchSettings, Candidate, Case, Say
+from duetto.bench.settings import BenchSettings, Candidate, Case, Say, Step
 from duetto.throughput import Timing, time_in_turns
 
 _LIST_ROUNDS = 3
@@ -39,6 +40,7 @@ class Timed:
 
     candidate: Candidate
     step: Timing
+    cpu_ms: float
     list_ms: float | None
 
 
@@ -92,17 +94,29 @@ def _time(candidates: Sequence[Candidate], settings: BenchSettings, what: str) -
             lists.setdefault(k, []).append(found[text].median_ms)
     for candidate in candidates:
         candidate.step()  # with the list just built, whatever it prepares is prepared
+    cpu_ms: list[list[float]] = [[] for _ in candidates]
     with tqdm(total=settings.rounds, desc=what, disable=None, leave=False) as bar:
         steps = time_in_turns(
-            {str(k): candidate.step for k, candidate in enumerate(candidates)},
+            {str(k): _counted(c.step, cpu_ms[k]) for k, c in enumerate(candidates)},
             rounds=settings.rounds,
             synchronize=synchronize,
             after_round=bar.update,
         )
     return [
-        Timed(candidate, steps[str(k)], min(lists[k]) if k in lists else None)
+        Timed(candidate, steps[str(k)], min(cpu_ms[k]), min(lists[k]) if k in lists else None)
         for k, candidate in enumerate(candidates)
     ]
+
+
+def _counted(step: Step, cpu_ms: list[float]) -> Step:
+    """The same step, which also notes the processor time it took."""
+
+    def counted() -> None:
+        began = time.process_time()
+        step()
+        cpu_ms.append(1000.0 * (time.process_time() - began))
+
+    return counted
 
 
 def _us_per_edge(timed: Timed) -> float:
@@ -148,6 +162,7 @@ def _row(
         backend=candidate.backend,
         step_ms_median=step_ms,
         step_ms_min=timed.step.minimum_ms,
+        cpu_ms_min=timed.cpu_ms if settings.device == "cpu" else None,
         us_per_edge=_us_per_edge(timed),
         neighbor_list_ms=timed.list_ms,
         speedup_vs_nequip_best=_quotient(nequip_ms, step_ms),

@@ -20,6 +20,7 @@ class Span:
         job: what it belongs to, as the recorder's names say.
         stage: group/operation.
         begin_ns, end_ns: on the clock of `time.perf_counter_ns`.
+        busy_ns: of that, what the thread was running: on a busy machine it has to wait, too.
     """
 
     thread: int
@@ -27,6 +28,7 @@ class Span:
     stage: str
     begin_ns: int
     end_ns: int
+    busy_ns: int
 
 
 class Recorder(Listener):
@@ -46,17 +48,19 @@ class Recorder(Listener):
         """See `Listener`."""
         self._here.job = self._names[id(job)]
         self._here.since = time.perf_counter_ns()
+        self._here.busy = time.thread_time_ns()
 
     def done(self, stage: str) -> None:
         """See `Listener`."""
-        here, now = self._here, time.perf_counter_ns()
-        self.spans.append(Span(threading.get_ident(), here.job, stage, here.since, now))
-        here.since = time.perf_counter_ns()
+        here, now, busy = self._here, time.perf_counter_ns(), time.thread_time_ns()
+        thread = threading.get_ident()
+        self.spans.append(Span(thread, here.job, stage, here.since, now, busy - here.busy))
+        here.since, here.busy = time.perf_counter_ns(), time.thread_time_ns()
 
 
 def milliseconds(spans: Iterable[Span]) -> dict[tuple[str, str], float]:
-    """Time by job and stage, summed over chunks and threads, ms; in the order of the spans."""
+    """Busy time by job and stage, of all chunks and threads, ms; in the order of the spans."""
     sums: dict[tuple[str, str], float] = defaultdict(float)
     for span in spans:
-        sums[span.job, span.stage] += 1e-6 * (span.end_ns - span.begin_ns)
+        sums[span.job, span.stage] += 1e-6 * span.busy_ns
     return dict(sums)

@@ -1,7 +1,7 @@
 """The profile of a mixture: every region's stages, timed on the running engine.
 
-Of several rounds the fastest is kept, whole: whatever else the machine does only adds to a round,
-and to the stages that it happens to interrupt.
+Stages count the time that their threads were running, so that what else the machine does is not
+taken for theirs. Of several rounds the fastest is kept, whole.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Operation:
 
     Attributes:
         stage, name: what it is part of, and what it is.
-        ms: wall time: that of all threads over their number.
+        ms: time that its threads were running, over the number of threads.
         amount: what it does.
         floor_ms: the shortest time for that on this machine.
     """
@@ -77,7 +77,7 @@ class JobProfile:
 
     @property
     def ms(self) -> float:
-        """Wall time of the evaluation."""
+        """Time of the evaluation."""
         return sum(operation.ms for operation in self.operations)
 
     def stages(self) -> list[Operation]:
@@ -126,7 +126,10 @@ class Profile:
 
     @property
     def between_ms(self) -> float:
-        """Time of an evaluation that is in no stage: planning, waiting for the last thread."""
+        """Time of an evaluation that no stage accounts for.
+
+        Planning, Python between chunks, waiting for the last thread or for a busy machine.
+        """
         return self.listened_ms - sum(job.ms for job in self.jobs)
 
 

@@ -66,6 +66,8 @@ def test_rows_count_edges_and_speedups_as_they_say() -> None:
     for row in rows.values():
         assert row.us_per_edge == pytest.approx(1000 * row.step_ms_median / row.n_edges)
         assert 0 < row.step_ms_min <= row.step_ms_median
+        assert row.cpu_ms_min is not None
+        assert row.cpu_ms_min > 0
         assert row.neighbor_list_ms is not None
         assert row.neighbor_list_ms > 0
         assert row.speedup_vs_nequip_best is None
@@ -256,7 +258,7 @@ def test_rows_are_appended_with_where_they_are_from(tmp_path: Path) -> None:
 def test_table_shows_what_was_not_measured_as_a_dash() -> None:
     row = Row(
         *("pt", "lf32", None, 4.0, None, 10, 100, 1.0, "full_hf", "model", "torch", "cpu"),
-        *("float32", 1, 2.0, 1.0, 20.0, None, None, None, 1.0, None, None, None, 1e-7),
+        *("float32", 1, 2.0, 1.0, None, 20.0, None, None, None, 1.0, None, None, None, 1e-7),
         *("reference", 3),
     )
     header, line = table([row]).splitlines()
