@@ -66,14 +66,18 @@ class CoTrainingDataset(AtomicDataset):
         register_cotraining_fields(fits)
         self._array = agreement_array
         self._stress = stress
-        read = [(path, frame) for path in _listed(labelled) for frame in _read(path)]
+        read = [
+            (f"{path}: frame {n} ({frame.symbols})", frame)
+            for path in _listed(labelled)
+            for n, frame in enumerate(_read(path))
+        ]
         names = [str(frame.info.get("config_type", "")) for _, frame in read]
         trains = {role: _matches(role, patterns, names) for role, patterns in fits.items()}
         shared = _matches("agreement", agreement, names)
         self.num_labelled = len(read)
         self.frames = [
-            self._frame(frame, path, {role: trains[role][k] for role in fits}, shared[k])
-            for k, (path, frame) in enumerate(read)
+            self._frame(frame, name, {role: trains[role][k] for role in fits}, shared[k])
+            for k, (name, frame) in enumerate(read)
         ]
         untrained = dict.fromkeys(fits, False)
         for source in _listed(unlabelled):
@@ -101,9 +105,9 @@ class CoTrainingDataset(AtomicDataset):
         return self._transformed[index].copy()
 
     def _frame(
-        self, atoms: Atoms, path: str | None, trains: Mapping[str, bool], shared: bool
+        self, atoms: Atoms, name: str | None, trains: Mapping[str, bool], shared: bool
     ) -> AtomicDataDict.Type:
-        """One frame as tensors: geometry, labels (NaN if unlabelled), flags."""
+        """One frame as tensors: geometry, labels (NaN if it has no name), flags."""
         data = from_ase(atoms)
         frame = {key: data[key] for key in _KEPT if key in data}
         labels = {
@@ -111,13 +115,13 @@ class CoTrainingDataset(AtomicDataset):
             AtomicDataDict.FORCE_KEY: (len(atoms), 3),
         }
         for key, shape in labels.items():
-            if path is not None and key not in data:
-                raise InputError(f"{path}: {atoms.symbols} frame without {key}")
-            label = data[key].view(shape) if path is not None else torch.full(shape, torch.nan)
+            if name is not None and key not in data:
+                raise InputError(f"{name} has no {key}")
+            label = data[key].view(shape) if name is not None else torch.full(shape, torch.nan)
             frame[key] = label.to(torch.float64)
         if self._stress:
             missing = torch.full((1, 3, 3), torch.nan, dtype=torch.float64)
-            has_label = path is not None and AtomicDataDict.STRESS_KEY in data
+            has_label = name is not None and AtomicDataDict.STRESS_KEY in data
             stress = data[AtomicDataDict.STRESS_KEY] if has_label else missing
             frame[AtomicDataDict.STRESS_KEY] = stress
         for role, fits in trains.items():

@@ -8,7 +8,7 @@ from hydra.utils import get_method
 from nequip.train.lightning import _SOLE_MODEL_KEY
 from torch import nn
 
-from duetto.cotrain.folded_model import evaluates_folded, fold_model
+from duetto.cotrain.folded_model import FoldedEnergy, evaluates_folded, fold_model
 from duetto.errors import InputError
 
 
@@ -46,8 +46,18 @@ def _build(role: str, config: dict[str, Any]) -> nn.Module:
     arguments = dict(config)
     model = get_method(arguments.pop("_target_"))(**arguments)
     if not isinstance(model, nn.ModuleDict):
+        _refuse_compiled(role, model)
         return model
     for key in (role, _SOLE_MODEL_KEY):
         if key in model:
             return model[key]
     raise InputError(f"{role}: the file holds the models {', '.join(model)}, none called {role}")
+
+
+def _refuse_compiled(role: str, model: Any) -> None:
+    folded = any(isinstance(module, FoldedEnergy) for module in model.modules())
+    if folded and model.is_compile_graph_model:
+        raise InputError(
+            f"{role}: the folded form is not for compile_mode: compile; leave that out, or use "
+            "_target_: allegro.model.AllegroModel"
+        )

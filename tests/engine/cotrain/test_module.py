@@ -143,6 +143,7 @@ def test_seen_pairs_are_those_within_the_cutoff(batch: AtomicDataDict.Type) -> N
         ({"freeze": ["mf"]}, "mf"),
         ({"freeze": ["hf", "lf"]}, "freeze"),
         ({"energy_agreement": -1.0}, "below zero"),
+        ({"hf": expert_config("hf", compile_mode="compile")}, "not for compile_mode"),
         ({"lf": expert_config("lf", type_names=["Pt", "O", "C"])}, "same type_names"),
     ],
 )
