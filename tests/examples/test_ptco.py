@@ -1,0 +1,88 @@
+"""The shipped Pt+CO pair: what its users rely on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.io import read
+
+import duetto
+from duetto.config import load_config
+from duetto.md import NVE, Langevin, initial_state, run_md
+from duetto.potential import Potential
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ptco"
+
+
+@pytest.fixture(scope="module")
+def pair() -> duetto.ExpertPair:
+    return duetto.ExpertPair.load(EXAMPLE / "ptco.duetto")
+
+
+@pytest.fixture(scope="module")
+def hot_slab() -> Atoms:
+    """Atoms displaced as at some hundred kelvin."""
+    atoms = read(EXAMPLE / "slab.extxyz")
+    atoms.rattle(0.08, seed=4)
+    return atoms
+
+
+def demo_weights(atoms: Atoms) -> np.ndarray:
+    regions = load_config(EXAMPLE / "demo.yaml").regions
+    return regions.weights(atoms)
+
+
+def forces(pair: duetto.ExpertPair, atoms: Atoms, weights: np.ndarray, dtype: str) -> np.ndarray:
+    potential = Potential(pair, list(atoms.symbols), weights, atoms.pbc, dtype=dtype)
+    positions, cell = torch.tensor(atoms.positions), torch.tensor(atoms.cell.array)
+    return potential.evaluate(positions, cell).forces.numpy()
+
+
+def test_it_says_where_it_comes_from(pair: duetto.ExpertPair) -> None:
+    assert pair.species == ("Pt", "C", "O")
+    assert set(pair.experts) == {"hf", "lf"}
+    assert ["Pt", "Pt"] in pair.provenance["lf"]["seen_pairs"]
+    assert pair.hf.architecture.r_max >= pair.lf.architecture.r_max
+
+
+def test_float32_forces_are_good_to_five_hundredths_of_a_mev(pair, hot_slab) -> None:
+    for weights in (demo_weights(hot_slab), np.ones(len(hot_slab))):
+        exact = forces(pair, hot_slab, weights, "float64")
+        assert np.abs(forces(pair, hot_slab, weights, "float32") - exact).max() < 5e-5
+
+
+def test_the_complex_region_feels_full_hf(pair, hot_slab) -> None:
+    weights = demo_weights(hot_slab)
+    mixed = forces(pair, hot_slab, weights, "float64")
+    full = forces(pair, hot_slab, np.ones(len(hot_slab)), "float64")
+    molecules = np.isin(hot_slab.symbols, ["C", "O"])
+    # A centre within two cutoffs of no LF centre has exactly HF's force: here only the upper
+    # layers' neighbours change. The molecules are 5 Å from the seam, beyond LF's cutoff.
+    scale = np.sqrt((full**2).mean())
+    assert np.sqrt(((mixed - full)[molecules] ** 2).mean()) < 0.01 * scale
+    assert np.sqrt(((mixed - full) ** 2).mean()) < 0.06 * scale
+
+
+@pytest.mark.parametrize("mixed", [True, False], ids=["mixture", "full_hf"])
+def test_energy_is_conserved_to_second_order_in_the_timestep(pair, mixed: bool) -> None:
+    atoms = read(EXAMPLE / "slab.extxyz")
+    weights = demo_weights(atoms) if mixed else np.ones(len(atoms))
+    potential = Potential(pair, list(atoms.symbols), weights, atoms.pbc, dtype="float64", skin=1.0)
+    state = initial_state(atoms, potential, temperature_K=600, seed=1)
+    for state in run_md(state, potential, [Langevin(60, 300.0, 0.05)], timestep_fs=1.0):  # noqa: B007
+        pass
+    spreads = []
+    for timestep_fs in (1.0, 0.5):
+        steps = round(40 / timestep_fs)
+        energies = [
+            s.energy + s.kinetic_energy
+            for s in run_md(state, potential, [NVE(steps)], timestep_fs=timestep_fs)
+        ]
+        spreads.append(np.std(energies))
+    # Velocity Verlet's energy error is proportional to the square of the timestep: 4, with a third
+    # to spare for the higher orders at the C-O stretch (period 16 fs).
+    assert 4 / 1.33 < spreads[0] / spreads[1] < 4 * 1.33
