@@ -73,7 +73,7 @@ def test_energy_is_conserved_to_second_order_in_the_timestep(pair, mixed: bool) 
     weights = demo_weights(atoms) if mixed else np.ones(len(atoms))
     potential = Potential(pair, list(atoms.symbols), weights, atoms.pbc, dtype="float64", skin=1.0)
     state = initial_state(atoms, potential, temperature_K=600, seed=1)
-    for state in run_md(state, potential, [Langevin(60, 300.0, 0.05)], timestep_fs=1.0):  # noqa: B007
+    for state in run_md(state, potential, [Langevin(60, 300.0, 0.05)], timestep_fs=1.0):  # noqa: B007, B020
         pass
     spreads = []
     for timestep_fs in (1.0, 0.5):
