@@ -165,6 +165,7 @@ def tables(rows: Sequence[Row]) -> str:
             row["interface"],
             shown(row, "step_ms_median", ".3f"),
             shown(row, "step_ms_min", ".3f"),
+            shown(row, "cpu_ms_min", ".3f"),
             shown(row, "us_per_edge", ".3f"),
             shown(row, "neighbor_list_ms", ".2f"),
             shown(row, "speedup_vs_nequip_best", ".1f"),
@@ -176,7 +177,8 @@ def tables(rows: Sequence[Row]) -> str:
     ]
     columns = [
         *("HF", "system", "r_max Å", "dtype", "threads", "atoms", "complex", "engine", "through"),
-        *("step ms", "min ms", "µs/edge", "list ms", "× nequip", "of ideal", "B/atom", "ΔF/F"),
+        *("step ms", "min ms", "cpu ms", "µs/edge", "list ms", "× nequip", "of ideal"),
+        *("B/atom", "ΔF/F"),
     ]
     machine = f"{last['processor']}, {last['cores']} cores; {where}; commit {commits}; "
     return f"{machine}{last['date'][:10]}.\n\n{markdown(columns, lines)}"

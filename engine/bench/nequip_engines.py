@@ -170,9 +170,11 @@ def _compile(model: nn.Module, device: str, atoms: Atoms, target: str, path: Pat
 
 
 def _one_frame(n_atoms: int, device: str) -> Data:
+    from nequip.data import AtomicDataDict
+
     return {
-        "batch": torch.zeros(n_atoms, dtype=torch.int64, device=device),
-        "num_nodes": torch.tensor([n_atoms], device=device),
+        AtomicDataDict.BATCH_KEY: torch.zeros(n_atoms, dtype=torch.int64, device=device),
+        AtomicDataDict.NUM_NODES_KEY: torch.tensor([n_atoms], device=device),
     }
 
 

@@ -16,6 +16,7 @@ from duetto.bench.memory import memory_per_atom
 from duetto.bench.own_engines import own_engines
 from duetto.bench.rows import Row
 from duetto.bench.settings import BenchSettings, Candidate, Case, Say, Step
+from duetto.errors import InputError
 from duetto.throughput import Timing, time_in_turns
 
 _LIST_ROUNDS = 3
@@ -53,7 +54,8 @@ def measure(cases: Sequence[Case], settings: BenchSettings, say: Say = print) ->
         say: told what is left out and why, and what takes long.
 
     Raises:
-        InputError: the pair does not know a species, or lacks an expert that is asked for.
+        InputError: the pair does not know a species, lacks an expert that is asked for, or every
+            engine is left out.
         RunStopped: forces disagree; see `duetto.bench.agreement`.
     """
     if settings.pair.lf is None and {"mixture", "full_lf"} & set(settings.engines):
@@ -65,6 +67,10 @@ def measure(cases: Sequence[Case], settings: BenchSettings, say: Say = print) ->
         counts = count_edges(settings.pair, case.atoms)
         candidates = own_engines(case, settings, counts)
         candidates += foreign.candidates(case, int(counts["hf"].sum()))
+        if not candidates:
+            raise InputError(
+                f"nothing to time: every engine is left out"
+            )
         timed = _time(candidates, settings, f"{len(case.atoms)} atoms")
         for name, found in _best(timed, len(case.atoms)).items():
             best[case.system, name] = found

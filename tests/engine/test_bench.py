@@ -189,6 +189,14 @@ def test_what_cannot_run_is_left_out_with_the_reason(monkeypatch) -> None:
     assert "mixture and full_lf are left out: the pair has no expert lf" in text
 
 
+def test_nothing_left_to_time_is_said(monkeypatch) -> None:
+    from duetto.bench import nequip_engines
+
+    monkeypatch.setattr(nequip_engines, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="every engine is left out"):
+        measure([_case(16)], _settings(engines=("nequip_eager",)), lambda line: None)
+
+
 def test_compiled_models_are_kept_apart_and_whole(monkeypatch, tmp_path: Path) -> None:
     pytest.importorskip("allegro", reason="needs the train extra: pip install duetto[train]")
     from duetto.bench import nequip_engines
