@@ -17,5 +17,5 @@ def joint(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from duetto.cotrain.train import train
 
     output = tmp_path_factory.mktemp("joint")
-    train(CONFIG, overrides(data, output, *JOINT, "energy_agreement=5.0"))
+    train(CONFIG, overrides(data, output, *JOINT, "energy_agreement=5.0", "force_agreement=0.5"))
     return output
