@@ -27,7 +27,7 @@ def gradient(w: Writer) -> None:
     _first_hidden(w)
     _tensor_weights(w)
     _environment(w, 0)
-    w("g_h0 = dot_add(Y_pair, X0, g_h0, PRECISION)")
+    w("g_h0 = dot_add(Y_parts, X0, g_h0, PRECISION)")
     w("g_Y = dot_add(h0, transposed(X0), g_Y, PRECISION)")
     if w.kind == "backward":
         w("tl.debug_barrier()")
@@ -54,7 +54,7 @@ def _latent(w: Writer, n: int) -> None:
     w.equation(f"∂E/∂h_{m} = ∂E/∂zr · Rh_{m}ᵀ{readers}{environment}")
     factors = _upstream(w, m)
     if m < spec.num_layers:
-        factors.append(("Y_pair", f"X{m}"))
+        factors.append(("Y_parts", f"X{m}"))
     w.sum_of_products(f"g_h{m}", factors)
     w.equation(f"∂E/∂z_{m} = ∂E/∂h_{m} φ', ∂E/∂s_{n} = ∂E/∂z_{m} · Ws_{n}ᵀ")
     w(f"g_z{m} = g_h{m} * h{m}_slope")
@@ -97,7 +97,7 @@ def _functional(w: Writer, n: int) -> None:
 
 
 def _moment(w: Writer, n: int, degree: int) -> None:
-    """Rows of one degree of the gradient of N_n; leaves ∂E/∂s_n wV as the pair weighted."""
+    """Rows of one degree of the gradient of N_n; leaves ∂E/∂s_n wV in parts as weighted."""
     w(
         f"weighted = split(g_s{n} * wV_{degree}, PRECISION)",
         "moments = dot(Y_transposed, weighted, PRECISION)",
@@ -149,7 +149,7 @@ def _tensor_weights(w: Writer) -> None:
             sign = "=" if n == 0 else "+="
             w(
                 f"g_Y = dot_add(weighted, transposed(N{n}_{degree}), g_Y, PRECISION)",
-                f"g_wV {sign} g_s{n} * dot(Y_pair, N{n}_{degree}, PRECISION)",
+                f"g_wV {sign} g_s{n} * dot(Y_parts, N{n}_{degree}, PRECISION)",
             )
         weights = f"transposed({w.weights(f'PV_{degree}')})"
         w.product("g_h0", "split(g_wV, PRECISION)", weights, first=False)
@@ -160,8 +160,8 @@ def _recall_functionals(w: Writer) -> None:
     spec = w.spec
     address = w.component_tile("environment_0")
     w(f"A0 = load_tile({address}, {COMPONENTS}, {spec.channels})")
-    w(f"N0_pair = split(A0 * {w.floats('first_product')}, PRECISION)")
+    w(f"N0_parts = split(A0 * {w.floats('first_product')}, PRECISION)")
     for n in range(1, spec.num_layers):
         address = w.component_tile(f"functional_{n}")
-        w(f"N{n}_pair = split(load_tile({address}, {COMPONENTS}, {spec.channels}), PRECISION)")
+        w(f"N{n}_parts = split(load_tile({address}, {COMPONENTS}, {spec.channels}), PRECISION)")
         w(f"g_s{n} = load_tile({w.edge_tile(f'scalars_{n}')}, E, {spec.channels})")

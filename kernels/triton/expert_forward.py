@@ -27,7 +27,7 @@ def energy(w: Writer) -> None:
 
 
 def first_hidden(w: Writer, *, slope: bool) -> None:
-    """h_0 as a pair, and with `slope` φ' at its pre-activation, h0_slope."""
+    """h_0 in parts, and with `slope` φ' at its pre-activation, h0_slope."""
     expert_geometry.basis_factors(w)
     expert_geometry.two_body(w, slope=False)
     name = w.spec.two_body_activation
@@ -46,8 +46,8 @@ def tensor_weights(w: Writer, degree: int) -> None:
 
 
 def functional_by_degree(w: Writer, n: int, degree: int) -> None:
-    """The rows of one degree of N_n, as the pair N{n}_{degree}."""
-    w(f"N{n}_{degree} = masked((degree == {degree})[:, None], N{n}_pair)")
+    """The rows of one degree of N_n, in parts as N{n}_{degree}."""
+    w(f"N{n}_{degree} = masked((degree == {degree})[:, None], N{n}_parts)")
 
 
 def environment(w: Writer, n: int) -> None:
@@ -81,7 +81,7 @@ def _functional(w: Writer, n: int) -> None:
         if w.kind == "forward":
             address = w.component_tile(f"functional_{n}")
             w(f"store_tile({address}, N{n}, {COMPONENTS}, {w.spec.channels})")
-    w(f"N{n}_pair = split(N{n}, PRECISION)")
+    w(f"N{n}_parts = split(N{n}, PRECISION)")
 
 
 def _scalars(w: Writer, n: int) -> None:
@@ -89,7 +89,7 @@ def _scalars(w: Writer, n: int) -> None:
     for degree in w.spec.degrees:
         functional_by_degree(w, n, degree)
         sign = "=" if degree == 0 else "+="
-        w(f"s{n} {sign} wV_{degree} * dot(Y_pair, N{n}_{degree}, PRECISION)")
+        w(f"s{n} {sign} wV_{degree} * dot(Y_parts, N{n}_{degree}, PRECISION)")
 
 
 def _latent(w: Writer, n: int) -> None:

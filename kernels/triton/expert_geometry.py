@@ -170,7 +170,7 @@ def harmonics(w: Writer) -> None:
         w(f"Y = tl.where(component[None, :] == {d}, {value}, Y)")
     if not w.spec.vanishes:
         w("Y = tl.where(inside[:, None], Y, 0.0)")
-    w("Y_pair = split(Y, PRECISION)", "Y_transposed = transposed(Y_pair)")
+    w("Y_parts = split(Y, PRECISION)", "Y_transposed = transposed(Y_parts)")
 
 
 def zbl(w: Writer) -> None:

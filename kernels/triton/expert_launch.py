@@ -186,6 +186,7 @@ class ExpertKernels:
                 edges.row_types,
                 packed.table,
                 packed.high,
+                packed.middle,
                 packed.low,
                 packed.type_energies,
                 self._stash,
@@ -216,7 +217,11 @@ def interpreted() -> bool:
 
 
 def precision_constant(precision: str) -> int:
-    """The kernels' PRECISION; the interpreter gets bf16x3 in an emulation that it can run."""
+    """The kernels' PRECISION of "fp32" or "bf16x3".
+
+    Compiled, fp32 is six products of bfloat16 parts. The interpreter has float32 itself, and for
+    bf16x3 an emulation.
+    """
     if precision == "fp32":
-        return expert_math.FP32
-    return expert_math.BF16X3_EMULATED if interpreted() else expert_math.BF16X3
+        return expert_math.IEEE if interpreted() else expert_math.BF16X6
+    return expert_math.BF16X3 + (expert_math.HELD if interpreted() else 0)

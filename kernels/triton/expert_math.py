@@ -1,13 +1,16 @@
 """Device functions that the generated expert kernels call: matrix products, bases, nonlinearities.
 
-Matrix products work on pairs of tiles, `(high, low)`, made by `split` or `weight_tile`. What a
-pair holds depends on the precision, so that the generated source does not:
+Matrix products work on the parts of tiles, `(high, middle, low)`, made by `split` or
+`weight_tile`. What the parts are depends on the precision, so that the generated source does not:
 
-    FP32             the float32 tile, twice; one product in full float32
-    BF16X3           x = high + low in bfloat16; a b ≈ low·high + high·low + high·high, summed in
-                     float32, with a relative error of about 2⁻¹⁶
-    BF16X3_EMULATED  the same numbers held in float32, for the interpreter, whose own bfloat16
-                     products are wrong
+    IEEE      the float32 tile; one product in full float32, for the interpreter: compiled, it
+              keeps the tensor cores idle and spills
+    BF16X3    x ≈ high + middle in bfloat16 and a b ≈ Σ a_p b_q over the three p + q ≤ 1, summed
+              in float32, with a relative error of about 2⁻¹⁶
+    BF16X6    x = high + middle + low, which holds a float32 whole, and the six p + q ≤ 2, with
+              an error like that of float32 arithmetic
+    … | HELD  the same numbers held in float32, for the interpreter, whose own bfloat16 products
+              are wrong
 
 TF32 is not among them: Triton hands raw float32 bits to the tensor core, which truncates them.
 
@@ -22,18 +25,35 @@ layout in which their result is needed.
 import triton
 import triton.language as tl
 
-FP32 = 0
-BF16X3 = 1
-BF16X3_EMULATED = 2
+IEEE = 0
+BF16X3 = 3
+BF16X6 = 6
+HELD = 16
 
-_SPLIT = tl.constexpr(
-    "{ .reg .b32 t, u; .reg .f32 a, b;"
-    " cvt.rn.bf16x2.f32 $0, $3, $2;"
-    " shl.b32 t, $0, 16; and.b32 u, $0, 0xffff0000;"
+# The constants again, as Triton wants those that functions see.
+_IEEE = tl.constexpr(IEEE)
+_X3 = tl.constexpr(BF16X3)
+_X6 = tl.constexpr(BF16X6)
+_HELD = tl.constexpr(HELD)
+
+_SPLIT_IN_TWO = tl.constexpr(
+    "{ .reg .b32 h, t, u; .reg .f32 a, b;"
+    " cvt.rn.bf16x2.f32 h, $3, $2;"
+    " shl.b32 t, h, 16; and.b32 u, h, 0xffff0000;"
     " mov.b32 a, t; mov.b32 b, u; sub.f32 a, $2, a; sub.f32 b, $3, b;"
-    " cvt.rn.bf16x2.f32 $1, b, a; }"
+    " cvt.rn.bf16x2.f32 $1, b, a; mov.b32 $0, h; }"
 )
-"""Two numbers into their nearest bfloat16 and what these leave, two to a register."""
+_SPLIT_IN_THREE = tl.constexpr(
+    "{ .reg .b32 h, m, t, u; .reg .f32 a, b, c, d;"
+    " cvt.rn.bf16x2.f32 h, $4, $3;"
+    " shl.b32 t, h, 16; and.b32 u, h, 0xffff0000;"
+    " mov.b32 c, t; mov.b32 d, u; sub.f32 a, $3, c; sub.f32 b, $4, d;"
+    " cvt.rn.bf16x2.f32 m, b, a;"
+    " shl.b32 t, m, 16; and.b32 u, m, 0xffff0000;"
+    " mov.b32 c, t; mov.b32 d, u; sub.f32 a, a, c; sub.f32 b, b, d;"
+    " cvt.rn.bf16x2.f32 $2, b, a; mov.b32 $1, m; mov.b32 $0, h; }"
+)
+# Two numbers at a time: each part is the bfloat16 nearest to what the parts before it leave.
 
 
 @triton.jit
@@ -46,82 +66,87 @@ def _round_to_bfloat16(x):
 
 @triton.jit
 def split(x, PRECISION: tl.constexpr):
-    """Pair of tiles that stands for the float32 tile x in matrix products."""
-    if PRECISION == 0:
+    """Parts that stand for the float32 tile x in matrix products."""
+    if PRECISION == _IEEE:
         high = x
+        middle = x
         low = x
-    elif PRECISION == 1:
-        high, low = tl.inline_asm_elementwise(
-            _SPLIT, "=r,=r,f,f", [x], dtype=(tl.bfloat16, tl.bfloat16), is_pure=True, pack=2
+    elif PRECISION == _X3:
+        high, middle = tl.inline_asm_elementwise(
+            _SPLIT_IN_TWO, "=r,=r,f,f", [x], dtype=(tl.bfloat16, tl.bfloat16), is_pure=True, pack=2
+        )
+        low = middle
+    elif PRECISION == _X6:
+        high, middle, low = tl.inline_asm_elementwise(
+            _SPLIT_IN_THREE,
+            "=r,=r,=r,f,f",
+            [x],
+            dtype=(tl.bfloat16, tl.bfloat16, tl.bfloat16),
+            is_pure=True,
+            pack=2,
         )
     else:
         high = _round_to_bfloat16(x)
-        low = _round_to_bfloat16(x - high)
-    return high, low
+        middle = _round_to_bfloat16(x - high)
+        low = _round_to_bfloat16(x - high - middle)
+    return high, middle, low
 
 
 @triton.jit
-def transposed(pair):
-    """Pair of the transposed tile."""
-    return tl.trans(pair[0]), tl.trans(pair[1])
+def transposed(parts):
+    """Parts of the transposed tile."""
+    return tl.trans(parts[0]), tl.trans(parts[1]), tl.trans(parts[2])
 
 
 @triton.jit
-def masked(mask, pair):
-    """Pair of the tile where the mask holds, of zero elsewhere."""
-    high, low = pair[0], pair[1]
+def masked(mask, parts):
+    """Parts of the tile where the mask holds, of zero elsewhere."""
+    high, middle, low = parts[0], parts[1], parts[2]
     zero = tl.zeros([1, 1], high.dtype)
-    return tl.where(mask, high, zero), tl.where(mask, low, zero)
+    return tl.where(mask, high, zero), tl.where(mask, middle, zero), tl.where(mask, low, zero)
 
 
 @triton.jit
 def dot(a, b, PRECISION: tl.constexpr):
-    """Matrix product of two pairs."""
-    if PRECISION == 0:
-        product = tl.dot(a[0], b[0], input_precision="ieee")
-    elif PRECISION == 1:
-        product = tl.dot(a[1], b[0])
-        product = tl.dot(a[0], b[1], acc=product)
-        product = tl.dot(a[0], b[0], acc=product)
-    else:
-        product = tl.dot(a[1], b[0], input_precision="ieee")
-        product = tl.dot(a[0], b[1], acc=product, input_precision="ieee")
-        product = tl.dot(a[0], b[0], acc=product, input_precision="ieee")
-    return product
+    """Matrix product of two tiles in parts."""
+    nothing = tl.zeros([a[0].shape[0], b[0].shape[1]], tl.float32)
+    return dot_add(a, b, nothing, PRECISION)
 
 
 @triton.jit
 def dot_add(a, b, total, PRECISION: tl.constexpr):
-    """Matrix product of two pairs added to a float32 tile."""
-    if PRECISION == 0:
-        total = tl.dot(a[0], b[0], acc=total, input_precision="ieee")
-    elif PRECISION == 1:
-        total = tl.dot(a[1], b[0], acc=total)
-        total = tl.dot(a[0], b[1], acc=total)
-        total = tl.dot(a[0], b[0], acc=total)
-    else:
+    """Matrix product of two tiles in parts, added to a float32 tile."""
+    if PRECISION == _X6 or PRECISION == _X6 + _HELD:
+        total = tl.dot(a[2], b[0], acc=total, input_precision="ieee")
+        total = tl.dot(a[1], b[1], acc=total, input_precision="ieee")
+        total = tl.dot(a[0], b[2], acc=total, input_precision="ieee")
+    if PRECISION != _IEEE:
         total = tl.dot(a[1], b[0], acc=total, input_precision="ieee")
         total = tl.dot(a[0], b[1], acc=total, input_precision="ieee")
-        total = tl.dot(a[0], b[0], acc=total, input_precision="ieee")
-    return total
+    return tl.dot(a[0], b[0], acc=total, input_precision="ieee")
 
 
 @triton.jit
 def weight_tile(
-    table, high, low, offset, ROWS: tl.constexpr, COLS: tl.constexpr, PRECISION: tl.constexpr
+    table, parts, offset, ROWS: tl.constexpr, COLS: tl.constexpr, PRECISION: tl.constexpr
 ):
-    """Pair of the (ROWS, COLS) weight matrix at `offset` of the packed weights."""
+    """Parts of the (ROWS, COLS) weight matrix at `offset` of the packed weights."""
     index = offset + tl.arange(0, ROWS)[:, None] * COLS + tl.arange(0, COLS)[None, :]
-    if PRECISION == 0:
-        first = tl.load(table + index)
-        second = first
+    if PRECISION == _IEEE:
+        high = tl.load(table + index)
+        middle = high
+        low = high
     else:
-        first = tl.load(high + index)
-        second = tl.load(low + index)
-        if PRECISION == 2:
-            first = first.to(tl.float32)
-            second = second.to(tl.float32)
-    return first, second
+        high = tl.load(parts[0] + index)
+        middle = tl.load(parts[1] + index)
+        low = middle
+        if PRECISION == _X6 or PRECISION == _X6 + _HELD:
+            low = tl.load(parts[2] + index)
+        if PRECISION >= _HELD:
+            high = high.to(tl.float32)
+            middle = middle.to(tl.float32)
+            low = low.to(tl.float32)
+    return high, middle, low
 
 
 @triton.jit

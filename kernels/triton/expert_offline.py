@@ -15,9 +15,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from duetto.kernels.triton import expert_math
 from duetto.kernels.triton.expert_cache import kernel_module
-from duetto.kernels.triton.expert_launch import interpreted, launch_options
+from duetto.kernels.triton.expert_launch import interpreted, launch_options, precision_constant
 from duetto.kernels.triton.expert_source import ARGUMENTS, CONSTANTS
 from duetto.kernels.triton.expert_spec import KernelSpec
 
@@ -35,6 +34,7 @@ _TYPES = {
     "neighbor_types": "*i32",
     "row_types": "*i32",
     "high": "*bf16",
+    "middle": "*bf16",
     "low": "*bf16",
     "type_energies": "*fp64",
     "energies": "*fp64",
@@ -95,7 +95,7 @@ def compile_kernel(
     function = getattr(kernel_module(spec), kind)
     constants = {
         "E": tile,
-        "PRECISION": expert_math.BF16X3 if precision == "bf16x3" else expert_math.FP32,
+        "PRECISION": precision_constant(precision),
         "FAST": True,
     }
     signature = {name: _TYPES.get(name, "*fp32") for name in ARGUMENTS}

@@ -36,13 +36,15 @@ class PackedExpert:
     Attributes:
         spec: its structure.
         table: (N,) float32, all blocks of `table_layout` one after the other.
-        high, low: (N,) bfloat16 with high + low = table to 16 bits, split from float64.
+        high, middle, low: (N,) bfloat16, the parts of the table, split from float64: each is
+            nearest to what those before it leave.
         type_energies: (2, T) float64, scale and shift of each type, eV.
     """
 
     spec: KernelSpec
     table: Tensor
     high: Tensor
+    middle: Tensor
     low: Tensor
     type_energies: Tensor
 
@@ -52,6 +54,7 @@ class PackedExpert:
             self,
             table=self.table.to(device),
             high=self.high.to(device),
+            middle=self.middle.to(device),
             low=self.low.to(device),
             type_energies=self.type_energies.to(device),
         )
@@ -114,9 +117,10 @@ def pack(expert: FoldedExpert) -> PackedExpert:
         view = table[block.offset : block.offset + block.rows * block.cols]
         view.view(block.rows, block.cols)[:rows, :cols] = matrix.detach().double().cpu()
     high = table.to(torch.bfloat16)
-    low = (table - high.double()).to(torch.bfloat16)
+    middle = (table - high.double()).to(torch.bfloat16)
+    low = (table - high.double() - middle.double()).to(torch.bfloat16)
     type_energies = torch.stack([expert.scale, expert.shift]).detach().double().cpu().contiguous()
-    return PackedExpert(spec, table.float(), high, low, type_energies)
+    return PackedExpert(spec, table.float(), high, middle, low, type_energies)
 
 
 def _matrices(expert: FoldedExpert, spec: KernelSpec) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ ARGUMENTS = (
     "row_types",
     "table",
     "high",
+    "middle",
     "low",
     "type_energies",
     "stash",
@@ -108,6 +109,7 @@ def _body(spec: KernelSpec, kind: str) -> list[str]:
 def _begin(w: Writer) -> None:
     """Find the centre of this program, its edges and its numbers."""
     w(
+        "parts = (high, middle, low)",
         "slot = tl.program_id(0)",
         "if first + slot >= tl.load(count):",
         "    return",

@@ -39,20 +39,20 @@ class Writer:
         return self._layout[name].offset
 
     def weights(self, name: str) -> str:
-        """Expression for a weight matrix as a pair."""
+        """Expression for a weight matrix in parts."""
         block = self._layout[name]
         place = f"{block.offset}, {block.rows}, {block.cols}"
-        return f"weight_tile(table, high, low, {place}, PRECISION)"
+        return f"weight_tile(table, parts, {place}, PRECISION)"
 
     def first_weights(self, group: int) -> str:
-        """Expression for K1 of the centre's type and a group of neighbour types as a pair."""
+        """Expression for K1 of the centre's type and a group of neighbour types in parts."""
         block = self._layout[f"K1_0_{group}"]
         offset = f"{block.offset}"
         if self.spec.num_types > 1:
             # The groups of one centre type follow each other, then come those of the next.
             stride = self._layout["K1_1_0"].offset - self._layout["K1_0_0"].offset
             offset += f" + centre_type * {stride}"
-        return f"weight_tile(table, high, low, {offset}, {block.rows}, {block.cols}, PRECISION)"
+        return f"weight_tile(table, parts, {offset}, {block.rows}, {block.cols}, PRECISION)"
 
     def floats(self, name: str) -> str:
         """Expression for a matrix as a float32 tile."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from duetto.kernels.triton import expert_launch, expert_math
 from tests.kernels.triton.expert_cases import (
     CASES,
     HF,
@@ -54,6 +55,19 @@ def test_split_bfloat16_keeps_sixteen_bits(
     # bfloat16 alone err by 2⁻⁹, in truncated TF32 by 2⁻¹⁰: either would show.
     errors = relative_errors(expert, edges, energies, gradients)
     assert max(errors) < 10 * expert.num_layers * 2**-16, errors
+
+
+@pytest.mark.parametrize("sizes", [LF, HF], ids=["LF", "HF"])
+def test_six_products_are_as_good_as_float32(
+    sizes: dict[str, object], device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if expert_launch.interpreted():
+        six = expert_math.BF16X6 + expert_math.HELD
+        monkeypatch.setattr(expert_launch, "precision_constant", lambda _: six)
+    expert = folded_expert(types=("Pt",), **sizes)
+    edges = surroundings(expert, (42,), device=device)
+    errors = relative_errors(expert, edges, *evaluate(expert, edges))
+    assert max(errors) < FP32_TOLERANCE, errors
 
 
 def test_bfloat16_differs_from_float32(device: str) -> None:

@@ -33,11 +33,12 @@ def turn(x, sine, cosine):
 
 
 @triton.jit
-def split_and_store(x, high, low, PRECISION: tl.constexpr):
+def split_and_store(x, parts, PRECISION: tl.constexpr):
     index = tl.arange(0, 256)
-    h, l = expert_math.split(tl.load(x + index), PRECISION)  # noqa: E741
-    tl.store(high + index, h.to(tl.float32))
-    tl.store(low + index, l.to(tl.float32))
+    high, middle, low = expert_math.split(tl.load(x + index), PRECISION)
+    tl.store(parts + index, high.to(tl.float32))
+    tl.store(parts + 256 + index, middle.to(tl.float32))
+    tl.store(parts + 512 + index, low.to(tl.float32))
 
 
 @pytest.mark.parametrize("name", [name or "linear" for name in ACTIVATIONS])
@@ -75,14 +76,19 @@ def test_sine_and_cosine(device: str) -> None:
     assert (cosine - angle.cos()).abs().max() < 3e-7
 
 
-def test_split_rounds_to_nearest(device: str) -> None:
+@pytest.mark.parametrize(("precision", "parts"), [(expert_math.BF16X3, 2), (expert_math.BF16X6, 3)])
+def test_each_part_is_the_nearest_to_the_rest(precision: int, parts: int, device: str) -> None:
     x = torch.randn(SIZE, generator=torch.Generator().manual_seed(0)).to(device)
     x[:2] = torch.tensor([1.0 + 2**-8, 1.0 + 3 * 2**-8], device=device)  # ties
-    high, low = torch.full_like(x, torch.nan), torch.full_like(x, torch.nan)
-    precision = expert_math.BF16X3_EMULATED if interpreted() else expert_math.BF16X3
-    split_and_store[(1,)](x, high, low, PRECISION=precision)
-    assert torch.equal(high, x.to(torch.bfloat16).float())
-    assert torch.equal(low, (x - high).to(torch.bfloat16).float())
+    stored = torch.full((3, SIZE), torch.nan, device=device)
+    held = expert_math.HELD if interpreted() else 0
+    split_and_store[(1,)](x, stored, PRECISION=precision + held)
+    rest = x.clone()
+    for part in stored[:parts]:
+        assert torch.equal(part, rest.to(torch.bfloat16).float())
+        rest -= part
+    # Three parts of 8 bits hold the 24 of a float32.
+    assert parts == 2 or (rest == 0).all()
 
 
 def test_harmonics_are_the_reference_ones() -> None:
