@@ -155,8 +155,8 @@ def _facts(report: Mapping[str, Any]) -> list[Fact]:
             f"{_number(force['simple'])} meV/Å",
         ),
         Fact(
-            f"{_number(report['energy_error_vs_full_hf_mev_per_atom'])} meV/atom",
-            "energy difference to full HF, r.m.s. over snapshots",
+            f"{_number(report['energy_error_vs_full_hf_mev_per_atom'])} meV",
+            "per atom, energy difference to full HF, r.m.s. over snapshots",
         ),
     ]
 
