@@ -102,7 +102,7 @@ class ForeignEngines:
             evaluate = nequip.torch_sim_step(model, given)
             return evaluate, lambda: evaluate()["forces"].cpu().numpy(), {}
         data = given.data()
-        searches = {name: _search(given, name) for name in nequip.LIST_BACKENDS}
+        searches = {name: _search(given, name) for name in given.list_backends}
         return (
             lambda: model(dict(data)),
             lambda: model(dict(data))["forces"].detach().cpu().numpy(),

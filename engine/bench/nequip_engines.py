@@ -26,7 +26,7 @@ from duetto.pair import Expert, ExpertPair
 
 Data = dict[str, Tensor]
 LIST_BACKENDS = ("matscipy", "vesin")
-"""nequip's neighbour searches on a processor that handle every kind of periodicity."""
+"""nequip's faster neighbour searches on a processor, its default first."""
 
 
 def missing_for(engine: str, interface: str = "model") -> str | None:
@@ -63,6 +63,12 @@ class NequipInput:
             )
             for backend in LIST_BACKENDS
         }
+
+    @property
+    def list_backends(self) -> tuple[str, ...]:
+        """Those that take this structure: nequip's vesin wants all axes periodic, or none."""
+        mixed = self.atoms.pbc.any() and not self.atoms.pbc.all()
+        return LIST_BACKENDS[:1] if mixed else LIST_BACKENDS
 
     def data(self, backend: str = LIST_BACKENDS[0]) -> Data:
         """The structure with its neighbour list, on the device."""

@@ -68,9 +68,7 @@ def measure(cases: Sequence[Case], settings: BenchSettings, say: Say = print) ->
         candidates = own_engines(case, settings, counts)
         candidates += foreign.candidates(case, int(counts["hf"].sum()))
         if not candidates:
-            raise InputError(
-                f"nothing to time: every engine is left out"
-            )
+            raise InputError("nothing to time: every engine is left out")
         timed = _time(candidates, settings, f"{len(case.atoms)} atoms")
         for name, found in _best(timed, len(case.atoms)).items():
             best[case.system, name] = found

@@ -22,7 +22,7 @@ from duetto.bench.memory import memory_per_atom
 from duetto.bench.rows import Row, append_csv, table
 from duetto.bench.settings import BenchSettings, Case
 from duetto.bench.sweep import measure
-from duetto.bench.systems import build_system, complex_weights
+from duetto.bench.systems import SPECIES, build_system, complex_weights
 from duetto.errors import InputError, RunStopped
 from duetto.pair import ExpertPair
 from duetto.potential import Potential
@@ -113,10 +113,15 @@ def test_wrong_forces_are_never_timed(monkeypatch, interfaces: tuple[str, ...]) 
 def test_nequip_is_timed_on_the_same_forces(dtype: str) -> None:
     pytest.importorskip("allegro", reason="needs the train extra: pip install duetto[train]")
     engines = (*OWN, "nequip_eager")
-    settings = _settings(engines=engines, dtype=dtype, interfaces=("model", "ase"))
-    cases = [_case(32), _case(108)]
-    rows = measure(cases, replace(settings, nequip_max_atoms=32), lambda line: None)
-    found = {(row.engine, row.interface, row.n_atoms): row for row in rows}
+    pair = _pair(species=SPECIES)
+    settings = _settings(pair=pair, engines=engines, dtype=dtype, interfaces=("model", "ase"))
+    slab = build_system("ptco", 30)
+    cases = [_case(32), _case(108), Case("ptco", slab, [complex_weights(slab, 0.25)])]
+    rows = measure(cases, replace(settings, nequip_max_atoms=40), lambda line: None)
+    found = {(row.engine, row.interface, row.n_atoms): row for row in rows if row.system == "pt"}
+    on_slab = [row for row in rows if row.system == "ptco" and row.engine == "nequip_eager"]
+    assert len(slab) <= 40
+    assert len(on_slab) == 2
     assert ("nequip_eager", "model", 108) not in found
     nequip = found["nequip_eager", "model", 32]
     assert nequip.n_edges == found["full_hf", "model", 32].n_edges
