@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from ase import Atoms, units
 from ase.build import bulk
-from ase.eos import EquationOfState
 from ase.geometry import get_distances
 
+from duetto.errors import InputError
 from duetto.pair import ExpertPair
 from duetto.potential import Potential
 
@@ -44,7 +44,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args()
     files = {"pair": args.pair} | ({"twin": args.twin} if args.twin else {})
-    results = {name: evaluate(ExpertPair.load(path), args.data) for name, path in files.items()}
+    try:
+        results = {name: evaluate(ExpertPair.load(path), args.data) for name, path in files.items()}
+    except (InputError, OSError) as error:
+        parser.error(str(error))
     print(json.dumps(results, indent=2) if args.json else markdown(results))
 
 
@@ -133,15 +136,26 @@ def agreement(frames: list[Frame]) -> dict[str, float]:
 
 
 def equation_of_state(pair: ExpertPair, role: str) -> dict[str, float]:
-    """Lattice constant and bulk modulus of fcc platinum, by a Birch-Murnaghan fit of energies."""
-    start = 3.97
+    """Lattice constant and bulk modulus of fcc platinum, by a Birch-Murnaghan fit of energies.
+
+    That equation is a cubic polynomial of x = V^(-2/3) (Birch, Phys. Rev. 71, 809, 1947).
+    """
+    a = 3.97
     for _ in range(2):  # the second time around the minimum itself
-        crystals = [bulk("Pt", a=start * (1 + x)) for x in np.linspace(-SCAN, SCAN, 13)]
+        crystals = [bulk("Pt", a=a * (1 + strain)) for strain in np.linspace(-SCAN, SCAN, 13)]
         energies = [float(evaluate_expert(pair, role, crystal)[0][0]) for crystal in crystals]
-        volumes = [crystal.get_volume() for crystal in crystals]
-        volume, _, modulus = EquationOfState(volumes, energies, eos="birchmurnaghan").fit()
-        start = float((4 * volume) ** (1 / 3))
-    return {"lattice_constant_angstrom": start, "bulk_modulus_gpa": float(modulus / units.GPa)}
+        x = np.array([crystal.get_volume() for crystal in crystals]) ** (-2 / 3)
+        curve = np.polynomial.Polynomial.fit(x, energies, 3)
+        slope, curvature = curve.deriv(), curve.deriv(2)
+        roots = [r.real for r in slope.roots() if abs(r.imag) < 1e-12 and curvature(r.real) > 0]
+        minima = [root for root in roots if x.min() < root < x.max()]
+        if not minima:
+            raise InputError(f"{role}: no minimum of platinum's energy within {SCAN:.0%} of {a} Å")
+        volume = minima[0] ** (-3 / 2)
+        a = float((4 * volume) ** (1 / 3))
+    # dE/dx is zero there, so V d²E/dV² has one term, with dx/dV = −2x / 3V.
+    modulus = volume * curvature(minima[0]) * (2 * minima[0] / (3 * volume)) ** 2
+    return {"lattice_constant_angstrom": a, "bulk_modulus_gpa": float(modulus / units.GPa)}
 
 
 def regions(frame: Frame) -> list[tuple[str, np.ndarray]]:
