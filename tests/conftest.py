@@ -1,0 +1,18 @@
+"""What every test run says of itself."""
+
+from importlib.util import find_spec
+
+NEED_TRITON = [
+    "kernels/triton/*",
+    "engine/backends/test_triton.py",
+    "engine/backends/test_device_dynamics.py",
+    "gpu/*",
+]
+collect_ignore_glob = [] if find_spec("triton") else NEED_TRITON
+
+
+def pytest_report_header() -> str:
+    """Say what is left out."""
+    if collect_ignore_glob:
+        return f"skipped, for Triton is not installed: {', '.join(NEED_TRITON)}"
+    return "Triton is installed: its kernels are tested"
