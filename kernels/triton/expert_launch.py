@@ -155,7 +155,11 @@ class ExpertKernels:
             energies: OUTPUT (R,) float64, E_i in eV; rows that are not listed keep theirs.
             gradients: OUTPUT (3, capacity) float32, ∂E_i/∂r_ij in eV/Å; edges of other rows keep
                 theirs.
+
+        Raises:
+            ValueError: an argument has the wrong shape, type or layout.
         """
+        check_arguments(edges, work, energies, gradients)
         needed = max((self._stash_size(item) for item in work), default=0)
         if needed > self._stash.numel():
             self._stash = self._stash.new_empty(needed)
@@ -204,6 +208,40 @@ class ExpertKernels:
             return 0
         centres = min(self.max_centres, item.capacity)
         return centres * stash_layout(spec).floats_per_centre(spec, item.tile)
+
+
+def check_arguments(
+    edges: EdgeRows, work: Sequence[WorkList], energies: Tensor, gradients: Tensor
+) -> None:
+    """Refuse what the kernels would read or write wrongly; they check nothing.
+
+    Raises:
+        ValueError: names the argument, what it is and what it should be.
+    """
+    rows, slots = len(edges.row_types), edges.vectors.shape[-1]
+    expected = {
+        "rowptr": (edges.rowptr, (rows + 1,), torch.int64),
+        "vectors": (edges.vectors, (3, slots), torch.float32),
+        "neighbor_types": (edges.neighbor_types, (slots,), torch.int32),
+        "row_types": (edges.row_types, (rows,), torch.int32),
+        "energies": (energies, (rows,), torch.float64),
+        "gradients": (gradients, (3, slots), torch.float32),
+    }
+    for index, item in enumerate(work):
+        if item.tile not in EDGE_TILES:
+            raise ValueError(f"tile {item.tile} is not one of {', '.join(map(str, EDGE_TILES))}")
+        if item.capacity > len(item.rows):
+            raise ValueError(f"work list {index} has {len(item.rows)} rows, {item.capacity} wanted")
+        expected[f"rows of work list {index}"] = (item.rows, (len(item.rows),), torch.int32)
+        expected[f"count of work list {index}"] = (item.count, (1,), torch.int32)
+    for name, (tensor, shape, dtype) in expected.items():
+        given = (tuple(tensor.shape), tensor.dtype, tensor.device)
+        if given != (shape, dtype, energies.device) or not tensor.is_contiguous():
+            layout = "" if tensor.is_contiguous() else ", not contiguous"
+            raise ValueError(
+                f"{name}: {given[0]} {given[1]} on {given[2]}{layout}; the kernels need "
+                f"{shape} {dtype} on {energies.device}, contiguous"
+            )
 
 
 def launch_options(tile: int) -> dict[str, int | bool]:

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,13 +16,18 @@ from triton.compiler import ASTSource
 
 from duetto.kernels.triton.expert_cache import kernel_module
 from duetto.kernels.triton.expert_launch import interpreted, launch_options, precision_constant
-from duetto.kernels.triton.expert_source import ARGUMENTS, CONSTANTS
+from duetto.kernels.triton.expert_source import ALIGNED, ARGUMENTS, CONSTANTS
 from duetto.kernels.triton.expert_spec import KernelSpec
 
 REGISTERS_PER_SM = 65536
 SHARED_BYTES_PER_SM = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}
 RESERVED_SHARED_BYTES = 1024
 """Shared memory that the driver takes of each resident program."""
+
+_INSTRUCTION = re.compile(
+    r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)", re.MULTILINE
+)
+_MATRIX_PRODUCT = re.compile(r"(?:HGMMA\.(\d+)x(\d+)x(\d+)|HMMA\.16816)")
 
 _TYPES = {
     "rows": "*i32",
@@ -39,7 +43,6 @@ _TYPES = {
     "type_energies": "*fp64",
     "energies": "*fp64",
 }
-_ALIGNED = 16
 
 
 @dataclass(frozen=True)
@@ -51,18 +54,21 @@ class Resources:
         stack_bytes: per thread; more than none means spilled registers.
         shared_bytes: per program.
         instructions: machine instructions; the kernels have no loops, so each runs once.
-        tensor_instructions: those of them that are matrix products.
         local_instructions: those of them that load or store the stack.
+        tensor_operations: multiplications and additions of a program on the tensor cores, with
+            all padding and every product of parts; 0 where the chip's instructions are not known.
+        float_operations: those of a program in float32 outside them.
         warps_per_program, resident_warps: warps of a program, of all that fit on one SM.
-        compile_seconds: wall time of this compilation.
+        compile_seconds: processor time of this compilation, near zero if it was cached.
     """
 
     registers: int
     stack_bytes: int
     shared_bytes: int
     instructions: int
-    tensor_instructions: int
     local_instructions: int
+    tensor_operations: int
+    float_operations: int
     warps_per_program: int
     resident_warps: int
     compile_seconds: float
@@ -99,21 +105,26 @@ def compile_kernel(
         "FAST": True,
     }
     signature = {name: _TYPES.get(name, "*fp32") for name in ARGUMENTS}
-    aligned = [index for index, name in enumerate(ARGUMENTS) if signature[name].startswith("*")]
     source = ASTSource(
         fn=function,
         signature=signature | dict.fromkeys(CONSTANTS, "constexpr"),
         constexprs=constants,
-        attrs={(index,): [["tt.divisibility", _ALIGNED]] for index in aligned},
+        attrs={(ARGUMENTS.index(name),): [["tt.divisibility", 16]] for name in ALIGNED},
     )
-    start = time.perf_counter()
+    start = _processor_seconds()
     compiled = triton.compile(
         source, target=GPUTarget("cuda", capability, 32), options=launch_options(tile)
     )
-    seconds = time.perf_counter() - start
+    seconds = _processor_seconds() - start
     usage, code = _dump(compiled.asm["cubin"])
     warps = launch_options(tile)["num_warps"]
     return _resources(usage, code, compiled.metadata.shared, warps, capability, seconds), code
+
+
+def _processor_seconds() -> float:
+    """Processor time of this process and of the assemblers that it ran."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _dump(binary: bytes) -> tuple[str, str]:
@@ -139,8 +150,7 @@ def _resources(
         assert match is not None, usage
         return int(match.group(1))
 
-    pattern = r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)"
-    counts = collections.Counter(re.findall(pattern, code, re.MULTILINE))
+    counts = collections.Counter(_INSTRUCTION.findall(code))
     counts.pop("NOP", None)
     # Registers are handed out to warps in units of 256.
     per_warp = -(-used("REG") * 32 // 256) * 256
@@ -148,14 +158,27 @@ def _resources(
         REGISTERS_PER_SM // (per_warp * warps),
         SHARED_BYTES_PER_SM[capability] // (shared + RESERVED_SHARED_BYTES),
     )
+    scalar = 2 * counts["FFMA"] + counts["FADD"] + counts["FMUL"]
     return Resources(
         registers=used("REG"),
         stack_bytes=used("STACK"),
         shared_bytes=shared,
         instructions=sum(counts.values()),
-        tensor_instructions=counts["HMMA"] + counts["HGMMA"] + counts["UTCHMMA"],
         local_instructions=counts["LDL"] + counts["STL"],
+        tensor_operations=_tensor_operations(code, warps),
+        float_operations=scalar * 32 * warps,
         warps_per_program=warps,
         resident_warps=min(programs * warps, 64),
         compile_seconds=round(seconds, 1),
     )
+
+
+def _tensor_operations(code: str, warps: int) -> int:
+    """Of all HMMA (one warp each) and HGMMA (four warps together) of a program."""
+    total = 0
+    for M, N, K in _MATRIX_PRODUCT.findall(code):
+        if M:
+            total += 2 * int(M) * int(N) * int(K) * warps // 4
+        else:
+            total += 2 * 16 * 8 * 16 * warps
+    return total

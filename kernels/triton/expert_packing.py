@@ -35,6 +35,7 @@ class PackedExpert:
 
     Attributes:
         spec: its structure.
+        structure: the same as JSON.
         table: (N,) float32, all blocks of `table_layout` one after the other.
         high, middle, low: (N,) bfloat16, the parts of the table, split from float64: each is
             nearest to what those before it leave.
@@ -42,6 +43,7 @@ class PackedExpert:
     """
 
     spec: KernelSpec
+    structure: str
     table: Tensor
     high: Tensor
     middle: Tensor
@@ -120,7 +122,7 @@ def pack(expert: FoldedExpert) -> PackedExpert:
     middle = (table - high.double()).to(torch.bfloat16)
     low = (table - high.double() - middle.double()).to(torch.bfloat16)
     type_energies = torch.stack([expert.scale, expert.shift]).detach().double().cpu().contiguous()
-    return PackedExpert(spec, table.float(), high, middle, low, type_energies)
+    return PackedExpert(spec, spec.to_json(), table.float(), high, middle, low, type_energies)
 
 
 def _matrices(expert: FoldedExpert, spec: KernelSpec) -> dict[str, Tensor]:

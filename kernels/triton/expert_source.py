@@ -34,6 +34,10 @@ ARGUMENTS = (
 )
 """Arguments of every kernel, in order; see `expert_launch`."""
 
+ALIGNED = ("table", "high", "middle", "low", "type_energies", "stash")
+"""Arguments that are always the beginning of an allocation. Triton must not look at the others'
+alignment, which differs from list to list and would have the kernels compiled again."""
+
 CONSTANTS = ("E", "PRECISION", "FAST")
 """Compile-time arguments: rows of the edge tiles, precision (`expert_math`), approximate asm."""
 
@@ -67,7 +71,7 @@ from duetto.kernels.triton.expert_math import (
 
 _SIGNATURE = """
 
-@triton.jit(do_not_specialize=["first", "stride"])
+@triton.jit(do_not_specialize=["first", "stride"], do_not_specialize_on_alignment={unaligned})
 def {kind}(
     {arguments},
     {constants},
@@ -80,7 +84,11 @@ def kernel_source(spec: KernelSpec) -> str:
     for kind in ("whole", "forward", "backward"):
         arguments = ", ".join(ARGUMENTS)
         constants = ", ".join(f"{name}: tl.constexpr" for name in CONSTANTS)
-        parts.append(_SIGNATURE.format(kind=kind, arguments=arguments, constants=constants))
+        unaligned = [name for name in ARGUMENTS if name not in ALIGNED]
+        signature = _SIGNATURE.format(
+            kind=kind, arguments=arguments, constants=constants, unaligned=unaligned
+        )
+        parts.append(signature)
         parts.append("\n".join(_body(spec, kind)))
         parts.append("\n")
     return "".join(f"{part}\n" if not part.endswith("\n") else part for part in parts)
