@@ -12,4 +12,6 @@ if [ $# -eq 0 ]; then
     "$venv/bin/ruff" format --check .
     bash scripts/typecheck.sh
 fi
-exec "$venv/bin/python" -m pytest "$@"
+# One worker per core, each with one thread.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+exec "$venv/bin/python" -m pytest --numprocesses auto --dist worksteal "$@"
