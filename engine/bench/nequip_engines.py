@@ -96,7 +96,7 @@ def compiled(
     cache: Path | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> Path:
-    """Compile nequip's model with AOTInductor, once per expert, machine and set of versions.
+    """Compile nequip's model with AOTInductor, once per expert, machine, threads and versions.
 
     Args:
         expert: architecture and weights.
@@ -115,7 +115,8 @@ def compiled(
     versions = package_versions(("torch", "nequip", "nequip-allegro", "triton"))
     weights = ExpertPair(hf=expert, lf=None).content_hash
     machine = processor_name() if device == "cpu" else torch.cuda.get_device_name(device)
-    key = repr((weights, dtype, device, target, machine, sorted(versions.items())))
+    threads = torch.get_num_threads()  # Inductor writes their number into the code
+    key = repr((weights, dtype, device, target, machine, threads, sorted(versions.items())))
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.nequip.pt2"
     if not path.is_file():
         say(f"compiling nequip's model for {device} in {dtype}, a minute or two")

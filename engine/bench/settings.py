@@ -59,7 +59,7 @@ class BenchSettings:
     dtype: str = "float32"
     backend: str = "auto"
     rounds: int = 7
-    nequip_max_atoms: int = 1000
+    nequip_max_atoms: int = 1200
     memory: bool = False
     aoti_cache: Path | None = None
 

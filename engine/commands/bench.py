@@ -55,7 +55,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     how.add_argument(
         "--rounds", type=int, metavar="N", help="times each is timed; default 7, profile 21"
     )
-    how.add_argument("--nequip-max-atoms", type=int, default=1000, metavar="N")
+    how.add_argument("--nequip-max-atoms", type=int, default=1200, metavar="N")
     how.add_argument("--memory", action="store_true", help="measure peak memory too")
     _register_output(parser)
 
