@@ -23,8 +23,15 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _torch_defaults() -> Iterator[None]:
-    """Undo what nequip sets for the whole process: its models are built in float64."""
+def _default_dtype(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Undo, for tests of kernels, what nequip sets once for the whole process: float64.
+
+    nequip's own tests need it to stay, for nequip does not set it again.
+    """
+    if not any(folder in request.path.parts for folder in ("kernels", "backends")):
+        yield
+        return
     before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
     yield
     torch.set_default_dtype(before)
