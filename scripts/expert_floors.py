@@ -1,0 +1,119 @@
+"""The least time that the expert kernels can take on an H200, from their machine code.
+
+The kernels have no loops, so what they execute can be counted without running them. Writes the
+table of docs/gpu.md; called by compile_offline.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from duetto.files import atomic_write
+from duetto.kernels.triton.expert_offline import Resources
+from duetto.kernels.triton.expert_spec import COMPONENTS, KernelSpec
+from duetto.kernels.triton.expert_writer import stash_layout
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "gpu.md"
+BEGIN, END = "<!-- floors -->", "<!-- end of floors -->"
+
+TENSOR_RATE = 790e12
+"""bfloat16 operations per second that large matrix products reach."""
+FLOAT_RATE = 67e12
+"""float32 operations per second outside the tensor cores."""
+MEMORY_RATE = 4.3e12
+"""Bytes per second."""
+ISSUE_RATE = 132 * 4 * 1.75e9
+"""Instructions of warps per second: SMs, schedulers of each, clock."""
+
+NEIGHBOURS = {"hf": 54, "lf": 42}
+"""Edges of a centre in bulk platinum within 6 Å and 5 Å."""
+
+EDGE_BYTES = {"vector": 12, "type": 4, "gradient": 12}
+CENTRE_BYTES = 36
+"""Row index, row bounds, type and energy of a centre."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Least times of a kernel in ms per million edges, one for each thing that may limit it."""
+
+    tensor: float
+    floats: float
+    memory: float
+    issue: float
+
+    @property
+    def least(self) -> float:
+        """None of them can be undercut."""
+        return max(self.tensor, self.floats, self.memory, self.issue)
+
+
+def memory_bytes(spec: KernelSpec, kind: str, tile: int, neighbours: int) -> float:
+    """Bytes per edge that a kernel moves at least: its arguments and the stash, each once.
+
+    Weights are not among them: they stay in the caches.
+    """
+    edge = EDGE_BYTES["vector"] + (EDGE_BYTES["type"] if spec.num_types > 1 else 0)
+    if kind != "forward":
+        edge += EDGE_BYTES["gradient"]
+    if kind == "whole":
+        return edge + CENTRE_BYTES / neighbours
+    layout = stash_layout(spec)
+    components = COMPONENTS * spec.channels * 4 * (2 * spec.num_layers - 1)
+    passed_on = 4 * (sum(spec.hidden_widths[1:]) + spec.readout_width) * tile
+    stash = components + passed_on
+    if kind == "backward":
+        # What it leaves there for itself is written and read.
+        later = spec.num_layers - 1
+        own = 4 * layout.edge_width * tile - passed_on + later * COMPONENTS * spec.channels * 4
+        own += 4 * sum(spec.hidden_widths[2:]) * tile
+        stash += 2 * own
+    return edge + (CENTRE_BYTES + stash) / neighbours
+
+
+def floor_of(
+    spec: KernelSpec, kind: str, tile: int, neighbours: int, resources: Resources
+) -> Floor:
+    """Least times of one kernel when every centre has `neighbours` edges."""
+    programs = 1e6 / neighbours
+    return Floor(
+        tensor=1e3 * programs * resources.tensor_operations / TENSOR_RATE,
+        floats=1e3 * programs * resources.float_operations / FLOAT_RATE,
+        memory=1e9 * memory_bytes(spec, kind, tile, neighbours) / MEMORY_RATE,
+        issue=1e3 * programs * resources.instructions * resources.warps_per_program / ISSUE_RATE,
+    )
+
+
+def table(kernels: Mapping[str, tuple[KernelSpec, Resources]]) -> str:
+    """The Markdown table of the kernels for sm_90 with tiles of 64 edges."""
+    lines = [
+        "| kernel | neighbours | matrix kFLOP/edge | float32 kFLOP/edge | bytes/edge "
+        "| instructions/edge | tensor ms | float32 ms | memory ms | issue ms | floor ms |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, (spec, resources) in kernels.items():
+        architecture, types, kind, tile, precision, capability = name.split("/")
+        if tile != "64" or capability != "90":
+            continue
+        n = NEIGHBOURS[architecture[:2]]
+        floor = floor_of(spec, kind, int(tile), n, resources)
+        instructions = resources.instructions * resources.warps_per_program / n
+        lines.append(
+            f"| {architecture}, {types} type{'s'[: int(types) != 1]}, {kind}, {precision} | {n} "
+            f"| {resources.tensor_operations / n / 1e3:.0f} "
+            f"| {resources.float_operations / n / 1e3:.1f} "
+            f"| {memory_bytes(spec, kind, int(tile), n):.0f} | {instructions:.0f} "
+            f"| {floor.tensor:.2f} | {floor.floats:.2f} | {floor.memory:.2f} | {floor.issue:.2f} "
+            f"| **{floor.least:.2f}** |"
+        )
+    return "\n".join(lines)
+
+
+def write_page(kernels: Mapping[str, tuple[KernelSpec, Resources]]) -> None:
+    """Put the table between the page's markers."""
+    text = PAGE.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    atomic_write(PAGE, f"{before}{BEGIN}\n{table(kernels)}\n{END}{after}")
