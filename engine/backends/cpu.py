@@ -143,16 +143,16 @@ class CPUBackend:
     def _run_all(
         self, x: Array, box: Array, neighbors: NeighborList, tasks: list[tuple[_Plan, int]]
     ) -> None:
-        if self.threads == 1 or len(tasks) == 1:
-            for plan, b in tasks:
-                self._run(x, box, neighbors, plan, b)
-            return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads, "duetto", _one_torch_thread)
         # Each chunk is one thread's; torch must not start threads of its own inside it.
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
+            if self.threads == 1 or len(tasks) == 1:
+                for plan, b in tasks:
+                    self._run(x, box, neighbors, plan, b)
+                return
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads, "duetto", _one_torch_thread)
             list(self._pool.map(lambda task: self._run(x, box, neighbors, *task), tasks))
         finally:
             torch.set_num_threads(before)
