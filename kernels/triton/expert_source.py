@@ -11,8 +11,9 @@ the equations of `duetto.kernels.folded`. Three kernels can be made of the same 
 from __future__ import annotations
 
 from duetto.kernels.triton import expert_adjoint, expert_forward
+from duetto.kernels.triton.expert_packing import table_layout
 from duetto.kernels.triton.expert_spec import KernelSpec
-from duetto.kernels.triton.expert_writer import Writer, stash_layout
+from duetto.kernels.triton.expert_writer import Writer, offset_constant, stash_layout
 
 ARGUMENTS = (
     "rows",
@@ -67,6 +68,9 @@ from duetto.kernels.triton.expert_math import (
     transposed,
     weight_tile,
 )
+
+# Offsets of the weights in the table, see duetto.kernels.triton.expert_packing.
+{offsets}
 '''
 
 _SIGNATURE = """
@@ -80,7 +84,11 @@ def {kind}(
 
 def kernel_source(spec: KernelSpec) -> str:
     """Text of a module with the kernels whole, forward and backward of an expert."""
-    parts = [_HEADER.format(description=_description(spec))]
+    offsets = "\n".join(
+        f"{offset_constant(name)} = tl.constexpr({block.offset})"
+        for name, block in table_layout(spec).items()
+    )
+    parts = [_HEADER.format(description=_description(spec), offsets=offsets)]
     for kind in ("whole", "forward", "backward"):
         arguments = ", ".join(ARGUMENTS)
         constants = ", ".join(f"{name}: tl.constexpr" for name in CONSTANTS)

@@ -34,20 +34,21 @@ class Writer:
         """Begin a block and name what it computes."""
         self("", f"# {text}")
 
-    def offset(self, name: str) -> int:
-        """Offset of a matrix in the table."""
-        return self._layout[name].offset
+    def offset(self, name: str) -> str:
+        """Name of the constant that tells where a matrix lies in the table."""
+        assert name in self._layout, name
+        return offset_constant(name)
 
     def weights(self, name: str) -> str:
         """Expression for a weight matrix in parts."""
         block = self._layout[name]
-        place = f"{block.offset}, {block.rows}, {block.cols}"
+        place = f"{self.offset(name)}, {block.rows}, {block.cols}"
         return f"weight_tile(table, parts, {place}, PRECISION)"
 
     def first_weights(self, group: int) -> str:
         """Expression for K1 of the centre's type and a group of neighbour types in parts."""
         block = self._layout[f"K1_0_{group}"]
-        offset = f"{block.offset}"
+        offset = self.offset(f"K1_0_{group}")
         if self.spec.num_types > 1:
             # The groups of one centre type follow each other, then come those of the next.
             stride = self._layout["K1_1_0"].offset - self._layout["K1_0_0"].offset
@@ -57,12 +58,13 @@ class Writer:
     def floats(self, name: str) -> str:
         """Expression for a matrix as a float32 tile."""
         block = self._layout[name]
-        return f"float_tile(table, {block.offset}, {block.rows}, {block.cols})"
+        return f"float_tile(table, {self.offset(name)}, {block.rows}, {block.cols})"
 
     def row(self, name: str, index: int = 0) -> str:
         """Expression for one row of a matrix as a vector."""
         block = self._layout[name]
-        return f"tl.load(table + {block.offset + index * block.cols} + tl.arange(0, {block.cols}))"
+        first = f"{self.offset(name)} + {index * block.cols}"
+        return f"tl.load(table + {first} + tl.arange(0, {block.cols}))"
 
     def per_type(self, name: str) -> str:
         """Expression for the number that belongs to the centre's type."""
@@ -102,6 +104,11 @@ class Writer:
         """total = Σ a · b."""
         for index, (a, b) in enumerate(factors):
             self.product(total, a, b, first=index == 0)
+
+
+def offset_constant(name: str) -> str:
+    """Name, in the generated module, of the offset of a matrix in the table."""
+    return f"AT_{name}"
 
 
 class StashLayout:
