@@ -196,11 +196,12 @@ class RunConfig(Section):
     backend: Literal["auto", "torch", "triton"] = Field(
         "auto", description="auto takes torch on cpu and triton on cuda."
     )
-    precision: Literal["highest", "high", "medium"] = Field(
-        "highest",
+    precision: Literal["auto", "fp32", "bf16x3", "tf32"] = Field(
+        "auto",
         description=(
-            "Of float32 matrix products, in PyTorch's words: highest is float32, high allows "
-            "TF32, medium allows bfloat16."
+            "Of the matrix products of float32 experts. On triton: bf16x3 (what auto takes; three "
+            "products of bfloat16 parts, good to 2⁻¹⁶) or fp32 (six, as good as float32). On "
+            "torch: fp32, and on cuda tf32 (good to 2⁻¹¹). Experts in float64 multiply in float64."
         ),
     )
     skin_A: Real = Field(

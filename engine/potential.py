@@ -30,12 +30,14 @@ __all__ = ["Evaluation", "Potential"]
 Array = NDArray[Any]
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 BACKENDS = ("auto", "torch", "triton")
+PRECISIONS = ("auto", "fp32", "bf16x3", "tf32")
 _log = logging.getLogger("duetto")
 
 _SELF_CHECK_ATOMS = 12
-_SELF_CHECK_TOLERANCE = {"float32": 2e-4, "float64": 1e-10}
+_SELF_CHECK_TOLERANCE = {"fp64": 1e-10, "fp32": 2e-4, "bf16x3": 5e-4, "tf32": 2e-2}
 """Largest error of a force over the largest force. Float32 sums of some hundred terms are good to
-about 1e-5; a wrong kernel is off by far more than 2e-4."""
+about 1e-5; a wrong kernel is off by far more than 2e-4. Split bfloat16 errs by 2⁻¹⁶ a product and
+TF32 by 2⁻¹¹, with up to ten products a layer, three layers."""
 
 
 class Potential:
@@ -44,6 +46,7 @@ class Potential:
     Attributes:
         pair: the experts.
         species: chemical symbol of every atom.
+        precision: what matrix products are computed in, see `precision_of`.
         weights: (A,) float64, w_i.
         neighbor_list: the list in use.
         on_rebuild: called as f(positions, cell, potential) after each rebuild of the list, before
@@ -60,7 +63,7 @@ class Potential:
         device: str = "cpu",
         dtype: str = "float32",
         backend: str = "auto",
-        precision: str = "bf16x3",
+        precision: str = "auto",
         skin: float = 0.5,
     ) -> None:
         """Check the partition and prepare the experts that it needs.
@@ -74,7 +77,8 @@ class Potential:
             dtype: "float32" or "float64", of the network's arithmetic; positions, forces and sums
                 over atoms are float64.
             backend: "auto", "torch" or "triton".
-            precision: "fp32" or "bf16x3", of matrix products in the triton backend.
+            precision: of matrix products, one of PRECISIONS; "auto" is the first that the backend
+                has, see `precision_of`.
             skin: Verlet skin, Å.
 
         Raises:
@@ -91,8 +95,10 @@ class Potential:
         self.device, self.dtype = device, dtype
         self._skin = skin
         self._folded = {role: expert.fold() for role, expert in pair.experts.items()}
-        self.backend: Backend = _choose_backend(
-            backend, device, self._folded, DTYPES[dtype], precision
+        name = _choose_backend(backend, device, DTYPES[dtype])
+        self.precision = precision_of(precision, name, device, dtype)
+        self.backend: Backend = _make_backend(
+            name, device, self._folded, DTYPES[dtype], self.precision
         )
         self.on_rebuild: list[Callable[[Tensor, Tensor, Potential], None]] = []
         self.n_rebuilds = 0
@@ -217,13 +223,20 @@ class Potential:
         theirs = reference.evaluate(positions.cpu(), cell.cpu(), self.neighbor_list, sample)
         error = float((mine.forces.cpu() - theirs.forces).abs().max())
         error /= max(float(theirs.forces.abs().max()), 1e-3)
-        tolerance = _SELF_CHECK_TOLERANCE[self.dtype]
+        tolerance = _SELF_CHECK_TOLERANCE[self.precision]
         if not error <= tolerance:
             raise RunStopped(
-                f"backend {self.backend.name} ({self.dtype}, {self.device}) differs from the "
+                f"backend {self.backend.name} ({self.precision}, {self.device}) differs from the "
                 f"reference by {error:.1e} of the largest force, more than {tolerance:.0e}"
             )
-        _log.info("backend %s agrees with the reference to %.1e", self.backend.name, error)
+        _log.info(
+            "backend %s with products in %s: forces on %d atoms agree with the float64 reference "
+            "to %.1e of the largest",
+            self.backend.name,
+            self.precision,
+            len(np.unique(np.concatenate([job.centres for job in sample]))) if sample else 0,
+            error,
+        )
         return error
 
 
@@ -240,9 +253,42 @@ def _sample(job: ExpertWork, species: Sequence[str]) -> ExpertWork:
     return ExpertWork(job.role, job.centres[places], job.weight[places], job.types)
 
 
-def _choose_backend(
-    name: str, device: str, folded: dict[str, Any], dtype: torch.dtype, precision: str
-) -> Backend:
+def precision_of(asked: str, backend: str, device: str, dtype: str) -> str:
+    """What matrix products are computed in.
+
+    Args:
+        asked: one of PRECISIONS. "bf16x3" and "fp32" are those of the triton backend; the torch
+            backend has "fp32", and on CUDA "tf32". Experts in float64 multiply in float64: "auto".
+        backend: "torch" or "triton".
+        device: "cpu" or "cuda".
+        dtype: "float32" or "float64".
+
+    Returns:
+        "fp64", "fp32", "bf16x3" or "tf32".
+
+    Raises:
+        InputError: there are no such products there.
+    """
+    kind = torch.device(device).type
+    if dtype == "float64":
+        possible: tuple[str, ...] = ("fp64",)
+    elif backend == "triton":
+        possible = ("bf16x3", "fp32")
+    else:
+        possible = ("fp32", "tf32") if kind == "cuda" else ("fp32",)
+    if asked == "auto":
+        return possible[0]
+    if asked in possible and asked in PRECISIONS:
+        return asked
+    allowed = ", ".join(("auto", *(name for name in possible if name in PRECISIONS)))
+    raise InputError(
+        f"precision: got {asked!r}; allowed with dtype {dtype} in backend {backend} on {kind}: "
+        f"{allowed}"
+    )
+
+
+def _choose_backend(name: str, device: str, dtype: torch.dtype) -> str:
+    """The backend, "torch" or "triton"."""
     if name not in BACKENDS:
         raise InputError(f"backend {name!r}: use one of {', '.join(BACKENDS)}")
     kind = torch.device(device).type
@@ -254,14 +300,22 @@ def _choose_backend(
     if name == "triton" and reason is not None:
         raise InputError(f"backend triton {reason}; use backend auto or torch")
     if name != "torch" and reason is None:
+        return "triton"
+    if kind == "cuda" and name == "auto":
+        _log.info("backend torch on %s: triton %s", device, reason)
+    return "torch"
+
+
+def _make_backend(
+    name: str, device: str, folded: dict[str, Any], dtype: torch.dtype, precision: str
+) -> Backend:
+    if name == "triton":
         from duetto.backends.triton import TritonBackend
 
         return TritonBackend(folded, device, precision)
-    if kind == "cpu":
+    if torch.device(device).type == "cpu":
         return CPUBackend(folded, dtype)
-    if name == "auto":
-        _log.info("backend torch on %s: triton %s", device, reason)
-    return ReferenceBackend(folded, dtype, device)
+    return ReferenceBackend(folded, dtype, device, tf32=precision == "tf32")
 
 
 def _without_triton(kind: str, dtype: torch.dtype) -> str | None:

@@ -6,7 +6,8 @@ kernel covers an architecture.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -26,10 +27,16 @@ class ReferenceBackend:
     name = "torch"
 
     def __init__(
-        self, experts: Mapping[str, FoldedExpert], dtype: torch.dtype, device: str = "cpu"
+        self,
+        experts: Mapping[str, FoldedExpert],
+        dtype: torch.dtype,
+        device: str = "cpu",
+        *,
+        tf32: bool = False,
     ) -> None:
-        """Bring the weights to `dtype` and `device`."""
+        """Bring the weights to `dtype` and `device`; `tf32` allows products in TF32 on CUDA."""
         self.device = device
+        self._products = "high" if tf32 else "highest"
         self._experts = {role: expert.to(dtype, device) for role, expert in experts.items()}
 
     def evaluate(
@@ -46,9 +53,10 @@ class ReferenceBackend:
         energies = torch.zeros(A, dtype=torch.float64, device=self.device)
         forces = torch.zeros(A, 3, dtype=torch.float64, device=self.device)
         virial = torch.zeros(3, 3, dtype=torch.float64, device=self.device)
-        for job in work:
-            for centres, weight in _chunks(job, neighbors):
-                self._add(job, centres, weight, x, box, neighbors, energies, forces, virial)
+        with _float32_products(self._products):
+            for job in work:
+                for centres, weight in _chunks(job, neighbors):
+                    self._add(job, centres, weight, x, box, neighbors, energies, forces, virial)
         energies, forces, virial = (t.to(positions.device) for t in (energies, forces, virial))
         return Evaluation(float(energies.sum()), energies, forces, virial)
 
@@ -83,6 +91,17 @@ class ReferenceBackend:
 
     def _send(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+@contextmanager
+def _float32_products(precision: str) -> Iterator[None]:
+    """Matrix products of float32 numbers in a precision of PyTorch's, whatever the process's is."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _chunks(job: ExpertWork, neighbors: NeighborList) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -26,6 +26,7 @@ class PairModel:
         self.device = choose_device(config.device)
         self.pair = ExpertPair.load(config.pair)
         self.backend: str = config.backend
+        self.precision: str = config.precision
 
     @property
     def species(self) -> tuple[str, ...]:
@@ -39,7 +40,6 @@ class PairModel:
 
     def potential(self, species: Sequence[str], weights: Any, pbc: Sequence[bool]) -> Potential:
         """The potential of atoms of `species` with `weights` (A,) and periodicity (3,)."""
-        torch.set_float32_matmul_precision(self.config.precision)
         potential = Potential(
             self.pair,
             species,
@@ -48,17 +48,18 @@ class PairModel:
             device=str(self.device),
             dtype=self.config.dtype,
             backend=self.config.backend,
+            precision=self.config.precision,
             skin=self.config.skin_A,
         )
-        self.backend = potential.backend.name
+        self.backend, self.precision = potential.backend.name, potential.precision
         return potential
 
     def describe(self) -> dict[str, str]:
-        """Device, dtype, matrix precision and backend."""
+        """Device, dtype, backend and the precision of matrix products."""
         return {
             "device": str(self.device),
             "dtype": self.config.dtype,
-            "precision": self.config.precision,
+            "precision": self.precision,
             "backend": self.backend,
         }
 

@@ -22,7 +22,7 @@ VALID = {
     "device": "cpu",
     "dtype": "float64",
     "backend": "torch",
-    "precision": "highest",
+    "precision": "auto",
     "skin_A": 0.4,
     "timestep_fs": 0.5,
     "seed": 7,
@@ -83,7 +83,7 @@ def test_defaults(load, tmp_path):
     assert config.structure.frame == -1
     assert config.stages[0].steps == 1000
     assert config.dtype == "float32"
-    assert config.precision == "highest"
+    assert config.precision == "auto"
     assert config.guard == "error"
     assert config.output.dir == tmp_path / "output"
     assert config.limits.energy_drift_meV_per_atom == 50.0
@@ -305,7 +305,7 @@ def require_a_run(config):
     assert config.device in ("auto", "cpu", "cuda")
     assert config.dtype in ("float32", "float64")
     assert config.backend in ("auto", "torch", "triton")
-    assert config.precision in ("highest", "high", "medium")
+    assert config.precision in ("auto", "fp32", "bf16x3", "tf32")
     assert number(config.skin_A, 0, 5)
     assert number(config.timestep_fs, 1e-4, 100)
     assert whole(config.seed, 0, 2**32 - 1)
