@@ -19,7 +19,12 @@ CONFIG = ROOT / "examples" / "ptco" / "cotrain.yaml"
 TYPES = ["Pt", "C", "O"]
 CUTOFFS = {"hf": 4.2, "lf": 3.6}
 FITS = {"hf": "all", "lf": ["bulk*"]}
-JOINT = ("epochs=20", "training_module.optimizer.lr=0.02", "training_module.ema_decay=0.9")
+JOINT = (
+    "epochs=20",
+    "training_module.optimizer.lr=0.02",
+    "training_module.ema_decay=0.9",
+    "training_module.loss.coeffs.total_energy=10.0",
+)
 """A training long enough to see that experts learn and come to agree."""
 
 
