@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,6 +87,20 @@ class TritonBackend:
                 has more neighbours than the kernels hold.
         """
         x = positions.detach().to(self.device)
+        # Triton launches on the current device, which need not be this one.
+        with torch.cuda.device_of(x):
+            mixture = self._evaluate(x, cell, neighbors, work)
+        return Evaluation(
+            energy=float(mixture.energies.sum()),
+            energies=mixture.energies.clone().to(positions.device),
+            forces=mixture.forces.clone().to(positions.device),
+            virial=-mixture.virial().to(positions.device),
+        )
+
+    def _evaluate(
+        self, x: Tensor, cell: Tensor, neighbors: Any, work: Sequence[ExpertWork]
+    ) -> Mixture:
+        """The mixture after evaluating it, with no flag raised."""
         if not (isinstance(neighbors, DeviceList) and neighbors.work is work):
             neighbors = self.new_list(work, neighbors.pbc, 0.0)
             neighbors.rebuild(x, cell)
@@ -102,12 +115,7 @@ class TritonBackend:
             raised = mixture.neighbors.flags.tolist()
         if raised[flag.FORCE_RANGE.value]:
             raise RunStopped(_out_of_range(mixture))
-        return Evaluation(
-            energy=float(mixture.energies.sum()),
-            energies=mixture.energies.clone().to(positions.device),
-            forces=mixture.forces.clone().to(positions.device),
-            virial=-mixture.virial().to(positions.device),
-        )
+        return mixture
 
 
 class DeviceList:
@@ -132,6 +140,7 @@ class DeviceList:
         self.pbc = pbc
         self.skin = skin
         self._cell: Tensor | None = None
+        self._copy: tuple[int, tuple[Array, Array, Array]] | None = None
         jobs = {job.role: job for job in work}
         n_atoms = len(work[0].types) if work else 0
         n_types = max((backend.folded[role].num_types for role in jobs), default=1)
@@ -168,7 +177,8 @@ class DeviceList:
         if self._cell is None or not torch.equal(self._cell, cell.cpu()):
             return False
         search = self.mixture.neighbors
-        search.check_displacements(positions.to(search.reference))
+        with torch.cuda.device_of(search.reference):
+            search.check_displacements(positions.to(search.reference))
         return not int(search.flags[flag.MOVED.value])
 
     def rebuild(self, positions: Tensor, cell: Tensor) -> None:
@@ -182,9 +192,9 @@ class DeviceList:
             RunStopped: a centre has more neighbours than the kernels hold.
         """
         search = self.mixture.neighbors
-        self.__dict__.pop("_on_host", None)
         try:
-            search.build(positions.to(search.reference), cell)
+            with torch.cuda.device_of(search.reference):
+                search.build(positions.to(search.reference), cell)
         except ValueError as error:
             check_geometry(positions.cpu().numpy(), cell.cpu().numpy(), self.pbc)
             raise InputError(f"{error}") from error
@@ -192,28 +202,30 @@ class DeviceList:
             raise RunStopped(f"{error}; use backend torch for this system") from error
         self._cell = cell.cpu().clone()
 
-    @cached_property
     def _on_host(self) -> tuple[Array, Array, Array]:
         """Neighbours of every atom by any of its experts, each once, on the host."""
-        i, j, S = self.mixture.neighbors.candidates()
-        rows = np.unique(np.column_stack([i, j, S]), axis=0)
-        first = np.searchsorted(rows[:, 0], np.arange(self.mixture.neighbors.n_atoms + 1))
-        return first, rows[:, 1].astype(np.int32), rows[:, 2:]
+        # Dynamics on the device rebuilds the list without asking here.
+        if self._copy is None or self._copy[0] != self.n_rebuilds:
+            i, j, S = self.mixture.neighbors.candidates()
+            rows = np.unique(np.column_stack([i, j, S]), axis=0)
+            first = np.searchsorted(rows[:, 0], np.arange(self.mixture.neighbors.n_atoms + 1))
+            self._copy = self.n_rebuilds, (first, rows[:, 1].astype(np.int32), rows[:, 2:])
+        return self._copy[1]
 
     @property
     def first(self) -> Array:
         """(A + 1,) int64, where each atom's neighbours begin in `neighbor`; copied once."""
-        return self._on_host[0]
+        return self._on_host()[0]
 
     @property
     def neighbor(self) -> Array:
         """(list,) int32, neighbours within cutoff and skin."""
-        return self._on_host[1]
+        return self._on_host()[1]
 
     @property
     def shift(self) -> Array:
         """(list, 3) int64, periodic image of each neighbour, in cell vectors."""
-        return self._on_host[2]
+        return self._on_host()[2]
 
 
 def _centres(job: ExpertWork | None) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 
 from duetto.errors import InputError, RunStopped
-from duetto.md.device import DeviceNVE, stays_on_device
+from duetto.md.device import DeviceStage, stays_on_device
 from duetto.md.integrators import langevin_baoab, velocity_verlet
 from duetto.md.limits import Limits, check
 from duetto.md.repartition import end_with_old_weights
@@ -29,6 +29,10 @@ class NVE:
         """Return the next state."""
         return velocity_verlet(state, potential, timestep_fs)
 
+    def on_device(self, state: State, potential: Potential, timestep_fs: float) -> DeviceStage:
+        """The same on the potential's device."""
+        return DeviceStage(state, potential, timestep_fs)
+
 
 @dataclass(frozen=True)
 class Langevin:
@@ -41,6 +45,16 @@ class Langevin:
     def advance(self, state: State, potential: Potential, timestep_fs: float) -> State:
         """Return the next state."""
         return langevin_baoab(
+            state,
+            potential,
+            timestep_fs,
+            temperature_K=self.temperature_K,
+            friction_per_fs=self.friction_per_fs,
+        )
+
+    def on_device(self, state: State, potential: Potential, timestep_fs: float) -> DeviceStage:
+        """The same on the potential's device, with other random numbers."""
+        return DeviceStage(
             state,
             potential,
             timestep_fs,
@@ -81,8 +95,8 @@ def run_md(
         guard: is told the step, and its `e_repartition` (eV) is booked.
         first_step: the step at which the first stage began; default: that of `state`. A resumed
             run gives 0, and the steps already done are skipped.
-        every: where a stage at constant energy can stay on the device, only states at multiples
-            of this many steps are yielded and checked, and the last of the stage.
+        every: where a stage can stay on the device, only states at multiples of this many steps
+            are yielded and checked, and the last of the stage.
 
     Raises:
         RunStopped: energy, forces or velocities that are not finite, a limit exceeded, out of
@@ -97,8 +111,8 @@ def run_md(
             state = replace(state, stage_conserved=state.conserved(state.kinetic_energy))
         constant_energy = isinstance(stage, NVE)
         device = None
-        if constant_energy and every > 1 and _may_stay_on_device(potential, guard):
-            device = DeviceNVE(state, potential, timestep_fs)
+        if every > 1 and state.step < end and _may_stay_on_device(potential, guard):
+            device = stage.on_device(state, potential, timestep_fs)
         while state.step < end:
             if device is None:
                 state = _advance(state, potential, stage, timestep_fs, guard)

@@ -1,4 +1,4 @@
-"""Constant-energy dynamics that stays on the device.
+"""Dynamics that stays on the device, at constant energy or at constant temperature.
 
 A step and a rebuild of the list are each captured in a graph. The host launches step k + 1 before
 it reads the flags of step k, so it never holds the device up. A rebuild is asked for well before
@@ -8,6 +8,7 @@ device leaves it half done, ignores what was launched after it, and the host com
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from duetto.kernels.triton import flags as flag
 from duetto.kernels.triton.integrate import kick, kick_and_drift
 from duetto.kernels.triton.mixture import Mixture
 from duetto.kernels.triton.neighbor_list import ATOMS_PER_BLOCK, LAUNCH, CapacityError
+from duetto.kernels.triton.thermostat import drift_thermalized, kick_and_thermalize
 
 STEPS_IN_FLIGHT = 2
 FORCE_RANGE_MESSAGE = "a force is not finite or exceeds 1024 eV/Å between two atoms"
@@ -27,6 +29,21 @@ FORCE_RANGE_MESSAGE = "a force is not finite or exceeds 1024 eV/Å between two a
 
 class ForceRangeError(RuntimeError):
     """A force is not finite, or too large to be one; the state is that of the last good step."""
+
+
+@dataclass(frozen=True)
+class Thermostat:
+    """A bath of Langevin dynamics.
+
+    Attributes:
+        thermal_energy: k_B T, eV.
+        friction: γ, 1/fs.
+        seed: of the noise, which is a function of seed, step and atom.
+    """
+
+    thermal_energy: float
+    friction: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,7 @@ class Snapshot:
         energies: (A,) float64, eV.
         virial: (3, 3) float64, dE/dε, eV.
         kinetic: () float64, eV.
+        heat: () float64, kinetic energy that the thermostat has given, eV.
         arrived: recorded behind the copies, None where there were none to wait for.
     """
 
@@ -49,6 +67,7 @@ class Snapshot:
     energies: Tensor
     virial: Tensor
     kinetic: Tensor
+    heat: Tensor
     arrived: torch.cuda.Event | None = None
 
     def wait(self) -> Snapshot:
@@ -59,12 +78,13 @@ class Snapshot:
 
 
 class Dynamics:
-    """Velocity Verlet of one system, on the device of its tensors.
+    """Velocity Verlet, or Langevin dynamics, of one system on the device of its tensors.
 
     Attributes:
         positions, velocities: (A, 3) float64, Å and Å/fs, advanced in place.
         mixture: forces at `positions`.
-        step: steps completed.
+        step: steps completed, those before this object was made included.
+        heat: (blocks,) float64, kinetic energy that the thermostat has given, eV.
         on_rebuild: called after each rebuild; may synchronise, and may change the partition.
     """
 
@@ -78,6 +98,8 @@ class Dynamics:
         timestep_fs: float,
         *,
         forces: Tensor | None = None,
+        thermostat: Thermostat | None = None,
+        first_step: int = 0,
     ) -> None:
         """Take the state, and compute its forces unless they are given.
 
@@ -96,25 +118,38 @@ class Dynamics:
         self.velocities = velocities.to(mixture.forces, copy=True).contiguous()
         self.cell = cell
         self.on_rebuild: list[Callable[[Dynamics], None]] = []
-        self.step = 0
+        self.step = first_step
         self._accelerations = accelerations.to(mixture.forces).contiguous()
         self._timestep = mixture.forces.new_tensor([timestep_fs])
         self._last_positions = self.positions.clone()
         self._last_velocities = self.velocities.clone()
         blocks = triton.cdiv(len(positions), ATOMS_PER_BLOCK)
         self._kinetic = mixture.forces.new_zeros(blocks)
-        self._steps_done = mixture.forces.new_zeros(1, dtype=torch.int64)
+        self._steps_done = mixture.forces.new_full((1,), first_step, dtype=torch.int64)
+        self._set_thermostat(thermostat, timestep_fs, blocks)
         on_gpu = self.positions.is_cuda
-        self._copies = torch.cuda.Stream() if on_gpu else None
+        self._copies = torch.cuda.Stream(self.positions.device) if on_gpu else None
         size = (STEPS_IN_FLIGHT, flag.N_FLAGS)
         self._host_flags = torch.zeros(size, dtype=torch.int32, pin_memory=on_gpu)
         self._graphs: tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph] | None = None
-        self._captured = -1
-        if forces is None:
-            self.refresh()
-        else:
-            mixture.forces.copy_(forces)
-        self._kinetic.copy_(self._kinetic_by_block())
+        self._captured: tuple[int, ...] = ()
+        with torch.cuda.device_of(self.positions):
+            if forces is None:
+                self.refresh()
+            else:
+                mixture.forces.copy_(forces)
+            self._kinetic.copy_(self._kinetic_by_block())
+
+    def _set_thermostat(self, bath: Thermostat | None, timestep_fs: float, blocks: int) -> None:
+        self._with_thermostat = bath is not None
+        new = self.mixture.forces.new_zeros
+        self.heat, self._last_heat, self._kinetic_before = new(blocks), new(blocks), new(blocks)
+        self._momenta, self._momentum = new(3, blocks), new(3)
+        self._mass = (1.0 / self._accelerations).sum().reshape(1)
+        if bath is not None:
+            kept = math.exp(-bath.friction * timestep_fs)
+            self._bath = self._mass.new_tensor([kept, bath.thermal_energy * (1.0 - kept**2)])
+            self._seed = self._steps_done.new_tensor([bath.seed])
 
     def refresh(self) -> None:
         """Build the list and compute the forces at the present positions, on the host's watch.
@@ -136,7 +171,11 @@ class Dynamics:
                 the last good step, `step` its number.
             CapacityError: as `NeighborList.build`.
         """
-        end = self.step + n_steps
+        # Triton launches on the current device, which need not be that of the tensors.
+        with torch.cuda.device_of(self.positions):
+            self._run_until(self.step + n_steps)
+
+    def _run_until(self, end: int) -> None:
         # So that running on and starting anew from this state are the same to the last bit.
         self.neighbors.flags[flag.MOVING.value].zero_()
         launched, rebuilt_after = self.step, self.step
@@ -160,6 +199,10 @@ class Dynamics:
 
     def snapshot(self) -> Snapshot:
         """Copy the state to the host without waiting for it; the next steps may be launched."""
+        with torch.cuda.device_of(self.positions):
+            return self._snapshot()
+
+    def _snapshot(self) -> Snapshot:
         tensors = {
             "positions": self.positions.clone(),
             "velocities": self.velocities.clone(),
@@ -167,6 +210,7 @@ class Dynamics:
             "energies": self.mixture.energies.clone(),
             "virial": self.mixture.virial(),
             "kinetic": self._kinetic.sum(),
+            "heat": self.heat.sum(),
         }
         if self._copies is None:
             return Snapshot(step=self.step, arrived=None, **tensors)
@@ -183,15 +227,33 @@ class Dynamics:
 
     def _step(self) -> None:
         """The launches of one step."""
-        grid = (len(self._kinetic),)
-        n_atoms = len(self.positions)
-        kick_and_drift[grid](
-            self.positions, self.velocities, self.mixture.forces, self._accelerations,
-            self._timestep, self._last_positions, self._last_velocities, self.neighbors.reference,
-            self.neighbors.limits, self.neighbors.flags, n_atoms, BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
-        )  # fmt: skip
+        if self._with_thermostat:
+            self._thermalized_half()
+        else:
+            kick_and_drift[(len(self._kinetic),)](
+                self.positions, self.velocities, self.mixture.forces, self._accelerations,
+                self._timestep, self._last_positions, self._last_velocities,
+                self.neighbors.reference, self.neighbors.limits, self.neighbors.flags,
+                len(self.positions), BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
+            )  # fmt: skip
         self.mixture.evaluate(self.positions)
         self._kick()
+
+    def _thermalized_half(self) -> None:
+        grid, n_atoms = (len(self._kinetic),), len(self.positions)
+        kick_and_thermalize[grid](
+            self.positions, self.velocities, self.mixture.forces, self._accelerations,
+            self._timestep, self._bath, self._seed, self._steps_done, self._last_positions,
+            self._last_velocities, self._momenta, self._kinetic_before, self.neighbors.flags,
+            n_atoms, len(self._kinetic), BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
+        )  # fmt: skip
+        torch.sum(self._momenta, 1, out=self._momentum)
+        drift_thermalized[grid](
+            self.positions, self.velocities, self._accelerations, self._timestep, self._momentum,
+            self._mass, self._kinetic_before, self.heat, self._last_heat,
+            self.neighbors.reference, self.neighbors.limits, self.neighbors.flags, n_atoms,
+            BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
+        )  # fmt: skip
 
     def _kick(self) -> None:
         kick[(len(self._kinetic),)](
@@ -207,15 +269,16 @@ class Dynamics:
         """
         if not (self.positions.is_cuda and self.mixture.capturable):
             self._step()
-        elif self._captured != self.neighbors.generation:
+        elif self._captured != self.mixture.generation:
             self._graphs = None
-            self._captured = self.neighbors.generation
             self._step()
+            # Only now: the step itself may have given the experts other buffers.
+            self._captured = self.mixture.generation
         else:
             self._both_graphs()[0].replay()
 
     def _launch_rebuild(self) -> None:
-        if self.positions.is_cuda and self._captured == self.neighbors.generation:
+        if self.positions.is_cuda and self._captured == self.mixture.generation:
             self._both_graphs()[1].replay()
             self.neighbors.n_rebuilds += 1
         else:
@@ -268,6 +331,7 @@ class Dynamics:
         except (ForceRangeError, CapacityError, ValueError) as error:
             self.positions.copy_(self._last_positions)
             self.velocities.copy_(self._last_velocities)
+            self.heat.copy_(self._last_heat)
             self.refresh()
             if isinstance(error, ValueError):
                 raise ForceRangeError(str(error)) from error

@@ -109,6 +109,9 @@ class ExpertKernels:
         precision: "fp32" or "bf16x3", that of matrix products.
         max_centres: most centres of one launch.
 
+    Attributes:
+        generation: changes whenever a buffer does, also for another list's sake.
+
     Raises:
         ValueError: unknown precision.
     """
@@ -121,6 +124,7 @@ class ExpertKernels:
         self.packed = packed
         self.precision = precision
         self.max_centres = max_centres
+        self.generation = 0
         self._module = kernel_module(packed.spec)
         self._stash = torch.empty(0, dtype=torch.float32, device=packed.table.device)
 
@@ -163,6 +167,7 @@ class ExpertKernels:
         needed = max((self._stash_size(item) for item in work), default=0)
         if needed > self._stash.numel():
             self._stash = self._stash.new_empty(needed)
+            self.generation += 1
         for item in work:
             for first in range(0, item.capacity, self.max_centres):
                 programs = min(self.max_centres, item.capacity - first)

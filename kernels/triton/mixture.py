@@ -68,6 +68,12 @@ class Mixture:
         self.energies = torch.zeros(n_atoms, dtype=torch.float64, device=device)
         self.set_centres((torch.arange(0),) * 2, (torch.zeros(0),) * 2)
 
+    @property
+    def generation(self) -> tuple[int, ...]:
+        """Changes whenever a buffer does: graphs captured before must be captured again."""
+        experts = (getattr(expert, "generation", 0) for expert in self.experts)
+        return (self.neighbors.generation, *experts)
+
     def set_weights(self, weights: Tensor) -> None:
         """Give every atom to expert 0 by (A,) `weights` in [0, 1], and to expert 1 by the rest.
 

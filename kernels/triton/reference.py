@@ -98,3 +98,71 @@ def velocity_verlet_step(
     """Positions after a step and velocities after its first half, (A,) acceleration per force."""
     half = velocities + 0.5 * timestep * (forces * accelerations[:, None])
     return positions + timestep * half, half
+
+
+_PHILOX_FACTORS = (0xD2511F53, 0xCD9E8D57)
+_PHILOX_KEYS = (0x9E3779B9, 0xBB67AE85)
+
+
+def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, ...]:
+    """Four random numbers of 32 bits from a counter and a key of 32-bit words: Philox 4×32-10.
+
+    Salmon, Moraes, Dror, Shaw, SC11, doi:10.1145/2063384.2063405.
+    """
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        first, second = _PHILOX_FACTORS[0] * c[0], _PHILOX_FACTORS[1] * c[2]
+        c = [
+            second >> 32 ^ c[1] ^ k[0],
+            second & 0xFFFFFFFF,
+            first >> 32 ^ c[3] ^ k[1],
+            first & 0xFFFFFFFF,
+        ]
+        k = [(word + step) & 0xFFFFFFFF for word, step in zip(k, _PHILOX_KEYS, strict=True)]
+    return tuple(c)
+
+
+def normal_numbers(seed: int, step: int, n_atoms: int) -> Tensor:
+    """(A, 3) float64 standard normal numbers of a step, by Box and Muller's transform."""
+    rows = []
+    for atom in range(n_atoms):
+        counter = (atom, step & 0xFFFFFFFF, step >> 32, 0)
+        a, b, c, d = philox(counter, (seed & 0xFFFFFFFF, seed >> 32))
+        radii = [math.sqrt(-2 * math.log((bits + 1) / 2**32)) for bits in (a, c)]
+        angles = [2 * math.pi * (bits >> 8) / 2**24 for bits in (b, d)]
+        rows.append(
+            [
+                radii[0] * math.cos(angles[0]),
+                radii[0] * math.sin(angles[0]),
+                radii[1] * math.cos(angles[1]),
+            ]
+        )
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def langevin_first_half(
+    positions: Tensor,
+    velocities: Tensor,
+    forces: Tensor,
+    accelerations: Tensor,
+    timestep: float,
+    kept: float,
+    thermal_energy: float,
+    noise: Tensor,
+) -> tuple[Tensor, Tensor, float]:
+    """A BAOAB step up to the forces: kick, drift, thermostat without drift of the mass, drift.
+
+    Args:
+        positions, velocities, forces: (A, 3). accelerations: (A,) acceleration per force.
+        timestep: h, fs. kept: c = exp(−γh). thermal_energy: k_B T, eV. noise: (A, 3).
+
+    Returns:
+        Positions, velocities and the kinetic energy that the noise gave, eV.
+    """
+    v = velocities + 0.5 * timestep * forces * accelerations[:, None]
+    x = positions + 0.5 * timestep * v
+    mass = 1.0 / accelerations[:, None]
+    before = 0.5 * float((mass * v.square()).sum())
+    v = kept * v + (thermal_energy * (1.0 - kept**2) / mass).sqrt() * noise
+    v = v - (mass * v).sum(dim=0) / mass.sum()
+    return x + 0.5 * timestep * v, v, 0.5 * float((mass * v.square()).sum()) - before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,10 @@ from ase import Atoms, units
 
 from duetto.errors import RunStopped
 from duetto.guard import Guard
+from duetto.md.checkpoint import load_checkpoint, save_checkpoint
 from duetto.md.device import stays_on_device
 from duetto.md.limits import Limits
-from duetto.md.loop import NVE, run_md
+from duetto.md.loop import NVE, Langevin, Stage, run_md
 from duetto.md.state import State, initial_state
 from duetto.pair import ExpertPair
 from duetto.potential import Potential
@@ -27,9 +30,11 @@ def start(skin: float = 0.5, temperature: float = 300.0) -> tuple[State, Potenti
     return state, p
 
 
-def run(state: State, p: Potential, steps: int, every: int, **options) -> list[State]:
+def run(
+    state: State, p: Potential, steps: int, every: int, stages: list[Stage] | None = None, **options
+) -> list[State]:
     limits = Limits(temperature_K=1e6, energy_drift_meV_per_atom=1e6)
-    stages = [NVE(steps)]
+    stages = stages or [NVE(steps)]
     return list(
         run_md(state, p, stages, timestep_fs=TIMESTEP, limits=limits, every=every, **options)
     )
@@ -62,6 +67,40 @@ def test_resumes_bit_for_bit_through_rebuilds() -> None:
     assert resumed[-1].n_rebuilds == whole[-1].n_rebuilds
 
 
+THERMALIZED = [Langevin(4, 800.0, 0.05), NVE(2)]
+
+
+def test_thermostat_resumes_bit_for_bit(tmp_path: Path) -> None:
+    """Through a checkpoint, from the middle of a stage: noise, heat and list go on as they were."""
+    whole = run(*start(skin=0.06), 6, every=2, stages=THERMALIZED)
+    assert [s.step for s in whole] == [2, 4, 6]
+    assert whole[0].thermostat_work != 0.0
+    save_checkpoint(tmp_path / "checkpoint", whole[0], {})
+    _, p = start(skin=0.06)
+    middle, _ = load_checkpoint(tmp_path / "checkpoint", p.device)
+    p.rebuild(middle.list_reference, middle.cell)
+    resumed = run(middle, p, 6, every=2, stages=THERMALIZED, first_step=0)
+    assert [s.step for s in resumed] == [4, 6]
+    for one, other in zip(resumed, whole[1:], strict=True):
+        for name in ("positions", "velocities", "forces", "list_reference"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+        for name in ("energy", "thermostat_work", "time_fs", "n_rebuilds", "stage_conserved"):
+            assert getattr(one, name) == getattr(other, name), name
+
+
+def test_thermostat_books_its_heat() -> None:
+    """What is conserved does not change with the noise, only with the error of the integrator."""
+    state, p = start(skin=1.5)
+    stages = [Langevin(6, 2000.0, 0.1)]
+    last = run(state, p, 6, every=6, stages=stages)[-1]
+    gained = last.energy + last.kinetic_energy - state.energy - state.kinetic_energy
+    assert abs(last.thermostat_work) > 0.05
+    # Some meV of error in six steps of 1 fs, against the heat.
+    assert gained == pytest.approx(last.thermostat_work, rel=0.02)
+    momentum = (last.masses[:, None] * last.velocities).sum(dim=0)
+    assert momentum.abs().max() < 1e-12
+
+
 def test_guard_looks_on_at_rebuilds_and_knows_the_step() -> None:
     state, p = start(skin=0.1, temperature=2000.0)
     seen = []
@@ -75,9 +114,14 @@ def test_guard_looks_on_at_rebuilds_and_knows_the_step() -> None:
 
     watch = Watch()
     p.on_rebuild.append(watch)
+    assert len(p.neighbor_list.neighbor)  # shown to the host once, before the list changes
     run(state, p, 6, every=6, guard=watch)
     assert len(seen) == p.n_rebuilds - 1
     assert all(1 <= step <= 6 for step in seen)
+    # The host is shown the list as it now is.
+    fresh = start(skin=0.1)[1]
+    fresh.rebuild(p.list_reference(), state.cell)
+    assert p.neighbor_list.neighbor.tolist() == fresh.neighbor_list.neighbor.tolist()
 
 
 def test_host_takes_every_step_where_the_guard_may_promote() -> None:

@@ -17,14 +17,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from duetto.kernels.triton import edges, integrate, neighbors, scatter
+from duetto.kernels.triton import edges, integrate, neighbors, scatter, thermostat
 
 FLOAT64 = {
     "positions", "frame", "wrapped", "cutoffs", "skin", "reference", "limits", "weights",
     "virials", "forces", "energies", "row_energies", "velocities", "accelerations", "timestep",
-    "kinetic", "last_positions", "last_velocities",
+    "kinetic", "last_positions", "last_velocities", "thermostat", "momenta", "momentum", "mass",
+    "kinetic_before", "heat", "last_heat",
 }  # fmt: skip
-INT64 = {"start", "shifts", "steps", "fixed_forces", "rowptr"}
+INT64 = {"start", "shifts", "steps", "seed", "fixed_forces", "rowptr"}
 FLOAT32 = {"vectors", "gradients"}
 NUMBERS = {
     "n_atoms", "n_first", "n_types", "capacity", "n_blocks", "n_centres", "n_cells",
@@ -42,6 +43,8 @@ KERNELS = [
     (scatter.combine_atoms, {"BLOCK": 128}, 4, {}),
     (integrate.kick_and_drift, {"BLOCK": 128}, 4, {}),
     (integrate.kick, {"BLOCK": 128}, 4, {}),
+    (thermostat.kick_and_thermalize, {"BLOCK": 128}, 4, {}),
+    (thermostat.drift_thermalized, {"BLOCK": 128}, 4, {}),
 ]
 
 

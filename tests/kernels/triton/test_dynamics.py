@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,8 @@ from ase.calculators.lj import LennardJones as ASELennardJones
 from ase.md.verlet import VelocityVerlet
 
 from duetto.kernels.triton import flags as flag
-from duetto.kernels.triton.dynamics import Dynamics, ForceRangeError
+from duetto.kernels.triton import reference
+from duetto.kernels.triton.dynamics import Dynamics, ForceRangeError, Thermostat
 from duetto.kernels.triton.mixture import Mixture
 from duetto.kernels.triton.neighbor_list import NeighborList
 from tests.kernels.triton.lennard_jones import LennardJones
@@ -41,7 +44,11 @@ def mixture(atoms: Atoms, device: str, weights: list[float]) -> Mixture:
 
 
 def dynamics(
-    atoms: Atoms, device: str, timestep: float, weights: list[float] | None = None
+    atoms: Atoms,
+    device: str,
+    timestep: float,
+    weights: list[float] | None = None,
+    **options: object,
 ) -> Dynamics:
     return Dynamics(
         mixture(atoms, device, weights or [1.0] * len(atoms)),
@@ -50,6 +57,7 @@ def dynamics(
         torch.tensor(atoms.cell.array),
         torch.tensor(units.fs**2 / atoms.get_masses()),
         timestep,
+        **options,
     )
 
 
@@ -104,6 +112,65 @@ def test_follows_ase_through_void_steps(device: str) -> None:
     check_state(run, with_ase(atoms, 1.0, 4))
 
 
+BATH = Thermostat(thermal_energy=0.05, friction=0.02, seed=11)
+
+
+def langevin(atoms: Atoms, timestep: float, steps: range) -> tuple[Atoms, float]:
+    """Langevin dynamics in plain torch and ASE, and the heat that the thermostat gave, eV."""
+    atoms = atoms.copy()
+    atoms.calc = ASELennardJones(sigma=SIGMA, epsilon=EPSILON, rc=CUTOFF)
+    a = torch.tensor(units.fs**2 / atoms.get_masses())
+    x, v = torch.tensor(atoms.positions), torch.tensor(atoms.get_velocities() * units.fs)
+    kept, heat = math.exp(-BATH.friction * timestep), 0.0
+    for step in steps:
+        noise = reference.normal_numbers(BATH.seed, step, len(atoms))
+        forces = torch.tensor(atoms.get_forces())
+        x, v, given = reference.langevin_first_half(
+            x, v, forces, a, timestep, kept, BATH.thermal_energy, noise
+        )
+        atoms.positions = x.numpy()
+        v = v + 0.5 * timestep * torch.tensor(atoms.get_forces()) * a[:, None]
+        heat += given
+    atoms.set_velocities(v.numpy() / units.fs)
+    return atoms, heat
+
+
+@pytest.mark.parametrize(("speed", "steps"), [(0.012, 8), (0.2, 3)])
+def test_langevin_follows_the_reference(speed: float, steps: int, device: str) -> None:
+    """Slow atoms, whose lists are rebuilt in time, and fast ones, where the host must help."""
+    atoms = cluster(speed)
+    first = 2**32 - 2
+    run = dynamics(atoms, device, 1.0, thermostat=BATH, first_step=first)
+    run.run(steps)
+    expected, heat = langevin(atoms, 1.0, range(first, first + steps))
+    assert run.step == first + steps == run._steps_done.item()
+    assert run.neighbors.n_rebuilds >= 2
+    got = run.snapshot().wait()
+    # The reference draws its noise in float64, the device its angles in float32: 5e-6 of the
+    # √(2 γ h k_B T/m) ≈ 4e-4 Å/fs that a step's noise gives to argon, for some steps.
+    np.testing.assert_allclose(got.positions.cpu(), expected.positions, rtol=0, atol=2e-8 * steps)
+    velocities = expected.get_velocities() * units.fs
+    np.testing.assert_allclose(got.velocities.cpu(), velocities, rtol=0, atol=1e-8 * steps)
+    assert float(got.heat) == pytest.approx(heat, abs=1e-5 * steps * BATH.thermal_energy)
+
+
+def test_langevin_goes_on_with_the_same_noise(device: str) -> None:
+    """Two runs of two steps, the second from the state of the first, are one of four."""
+    whole = dynamics(cluster(0.01), device, 1.0, thermostat=BATH)
+    whole.run(4)
+    begun = dynamics(cluster(0.01), device, 1.0, thermostat=BATH)
+    begun.run(2)
+    resumed = dynamics(cluster(0.01), device, 1.0)
+    resumed.neighbors.build(begun.neighbors.reference, begun.cell)
+    resumed = Dynamics(
+        resumed.mixture, begun.positions, begun.velocities, begun.cell, begun._accelerations,
+        1.0, forces=begun.mixture.forces, thermostat=BATH, first_step=2,
+    )  # fmt: skip
+    resumed.run(2)
+    assert torch.equal(resumed.positions, whole.positions)
+    assert torch.equal(resumed.velocities, whole.velocities)
+
+
 def test_run_begins_as_a_resumed_one_would(device: str) -> None:
     """An atom that has come back since it asked for a new list does not get one."""
     run = dynamics(cluster(speed=0.002), device, 1.0)
@@ -120,9 +187,10 @@ def test_repeats_bit_for_bit(device: str) -> None:
     assert torch.equal(first.velocities, second.velocities)
 
 
-def test_steps_and_rebuilds_keep_their_buffers(device: str) -> None:
+@pytest.mark.parametrize("bath", [None, BATH], ids=["nve", "langevin"])
+def test_steps_and_rebuilds_keep_their_buffers(bath: Thermostat | None, device: str) -> None:
     """A captured graph writes where its buffers were: nothing may put others in their place."""
-    run = dynamics(cluster(), device, 1.0)
+    run = dynamics(cluster(), device, 1.0, thermostat=bath)
     holders = (run, run.mixture, run.neighbors, run.neighbors.edges())
 
     def addresses() -> dict[str, int]:
@@ -140,6 +208,14 @@ def test_steps_and_rebuilds_keep_their_buffers(device: str) -> None:
     run.run(2)
     assert run.neighbors.generation == generation
     assert addresses() == before
+
+
+def test_other_buffers_of_an_expert_are_noticed(device: str) -> None:
+    """An expert serves several lists: for one of them it may take another stash."""
+    run = dynamics(cluster(), device, 1.0)
+    before = run.mixture.generation
+    run.mixture.experts[1].generation = 3
+    assert run.mixture.generation != before
 
 
 def test_snapshot_is_not_changed_by_later_steps(device: str) -> None:

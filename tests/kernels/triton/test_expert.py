@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from duetto.kernels.triton import expert_launch, expert_math
+from duetto.kernels.triton.expert_packing import pack
 from tests.kernels.triton.expert_cases import (
     CASES,
     HF,
@@ -128,6 +129,18 @@ def test_launches_in_parts_give_the_same_bits(device: str) -> None:
     parts = evaluate(expert, edges, max_centres=2)
     assert torch.equal(whole[0], parts[0])
     assert torch.equal(whole[1], parts[1])
+
+
+def test_larger_stash_is_another_generation(device: str) -> None:
+    expert = folded_expert(num_layers=2)
+    edges = surroundings(expert, (5, 6), device=device)
+    kernels = expert_launch.ExpertKernels(pack(expert).to(device), "fp32")
+    outputs = torch.zeros(2, dtype=torch.float64, device=device), torch.zeros_like(edges.vectors)
+    generations = [kernels.generation]
+    for rows in ([0], [0, 1], [1]):
+        kernels.evaluate_rows(edges, [work_list(rows, 16, device)], *outputs)
+        generations.append(kernels.generation)
+    assert generations == [0, 1, 2, 2]
 
 
 def test_more_edges_than_the_tile_is_no_energy(device: str) -> None:
