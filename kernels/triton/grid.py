@@ -72,7 +72,8 @@ def plan_grid(
     reach = [reach[a] if pbc[a] else min(reach[a], shape[a] - 1) for a in range(3)]
     origin = [0.0 if pbc[a] else low[a] for a in range(3)]
     scale = [shape[a] / (1.0 if pbc[a] else max(extents[a], wide)) for a in range(3)]
-    frame = torch.cat([basis.flatten(), inverse.flatten(), torch.tensor(origin + scale).double()])
+    coordinates = torch.tensor(origin + scale, dtype=torch.float64)
+    frame = torch.cat([basis.flatten(), inverse.flatten(), coordinates])
     numbers = torch.tensor([*shape, *pbc, *reach], dtype=torch.int32)
     device = positions.device
     return CellGrid(

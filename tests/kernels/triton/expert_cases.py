@@ -190,7 +190,7 @@ def evaluate(
     rows = len(edges.row_types)
     kernels = ExpertKernels(pack(expert).to(device), precision, max_centres)
     # Stale stash must not reach a result either.
-    kernels._stash = torch.full((1 << 20,), torch.nan, device=device)
+    kernels._stash = torch.full((1 << 20,), torch.nan, dtype=torch.float32, device=device)
     energies = torch.full((rows,), torch.nan, dtype=torch.float64, device=device)
     gradients = torch.full_like(edges.vectors, torch.nan)
     tile = 16 if int(edges.rowptr.diff().max()) <= 16 else 64

@@ -43,7 +43,7 @@ def split_and_store(x, parts, PRECISION: tl.constexpr):
 
 @pytest.mark.parametrize("name", [name or "linear" for name in ACTIVATIONS])
 def test_activations_and_slopes(name: str, device: str) -> None:
-    x = torch.linspace(-30, 30, SIZE, device=device)
+    x = torch.linspace(-30, 30, SIZE, dtype=torch.float32, device=device)
     x[:128] = torch.linspace(-4, 4, 128, device=device)
     x[0] = 0.0
     value, slope = torch.full_like(x, torch.nan), torch.full_like(x, torch.nan)
@@ -59,14 +59,15 @@ def test_activations_and_slopes(name: str, device: str) -> None:
 
 @pytest.mark.parametrize("name", ["linear", "silu", "mish", "gelu", "ssp", "tanh"])
 def test_padding_stays_zero(name: str, device: str) -> None:
-    x = torch.zeros(SIZE, device=device)
+    x = torch.zeros(SIZE, dtype=torch.float32, device=device)
     value, slope = torch.full_like(x, torch.nan), torch.full_like(x, torch.nan)
     activate[(1,)](x, value, slope, NAME=name, FAST=not interpreted())
     assert (value == 0).all()
 
 
 def test_sine_and_cosine(device: str) -> None:
-    x = torch.rand(SIZE, generator=torch.Generator().manual_seed(0)).to(device) * 40 - 20
+    x = torch.rand(SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 40 - 20
+    x = x.float().to(device)
     x[:9] = torch.arange(-4, 5, device=device) / 2
     sine, cosine = torch.full_like(x, torch.nan), torch.full_like(x, torch.nan)
     turn[(1,)](x, sine, cosine)
@@ -78,9 +79,10 @@ def test_sine_and_cosine(device: str) -> None:
 
 @pytest.mark.parametrize(("precision", "parts"), [(expert_math.BF16X3, 2), (expert_math.BF16X6, 3)])
 def test_each_part_is_the_nearest_to_the_rest(precision: int, parts: int, device: str) -> None:
-    x = torch.randn(SIZE, generator=torch.Generator().manual_seed(0)).to(device)
+    x = torch.randn(SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = x.float().to(device)
     x[:2] = torch.tensor([1.0 + 2**-8, 1.0 + 3 * 2**-8], device=device)  # ties
-    stored = torch.full((3, SIZE), torch.nan, device=device)
+    stored = x.new_full((3, SIZE), torch.nan)
     held = expert_math.HELD if interpreted() else 0
     split_and_store[(1,)](x, stored, PRECISION=precision + held)
     rest = x.clone()
