@@ -96,7 +96,7 @@ def filter_edges(
     too_many = found > (SMALLEST << (TILES - 1))
     raise_flag(flags + TILE_FULL, tl.where(too_many, found, 0))
     key = expert * TILES + _tile(found, SMALLEST, TILES)
-    tl.atomic_add(histogram + key * n_blocks + c // PER_BLOCK, 1)
+    tl.atomic_add(histogram + key * n_blocks + c // PER_BLOCK, 1, sem="relaxed")
 
 
 @triton.jit

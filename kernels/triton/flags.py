@@ -40,4 +40,4 @@ LAST_VOIDING = tl.constexpr(7)
 @triton.jit
 def raise_flag(flag, value):
     """Keep the largest value given for a flag; no memory traffic where it is zero."""
-    tl.atomic_max(flag, value, mask=value > 0)
+    tl.atomic_max(flag, value, mask=value > 0, sem="relaxed")

@@ -105,7 +105,7 @@ def bin_atoms(
         tl.store(wrapped + p + axis, tl.load(positions + p + axis, mask=mask) - shifted, mask=mask)
     cell = (cell_x * tl.load(numbers + 1) + cell_y) * tl.load(numbers + 2) + cell_z
     tl.store(atom_cell + i, cell, mask=mask)
-    slot = tl.atomic_add(cell_count + cell, 1, mask=mask)
+    slot = tl.atomic_add(cell_count + cell, 1, mask=mask, sem="relaxed")
     free = mask & (slot < CAPACITY)
     tl.store(slots + cell.to(tl.int64) * CAPACITY + slot, i, mask=free)
     too_many = tl.max(tl.where(mask & (slot >= CAPACITY), slot + 1, 0), 0)

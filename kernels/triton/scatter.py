@@ -77,15 +77,15 @@ def gather_forces(
         xy += 0.5 * tl.sum(x * gy + y * gx, 0)
         fx, fy, fz = _to_units(gx), _to_units(gy), _to_units(gz)
         other = forces + tl.load(neighbors + first + k, mask=mask, other=0).to(tl.int64) * 3
-        tl.atomic_add(other, -fx, mask=mask)
-        tl.atomic_add(other + 1, -fy, mask=mask)
-        tl.atomic_add(other + 2, -fz, mask=mask)
+        tl.atomic_add(other, -fx, mask=mask, sem="relaxed")
+        tl.atomic_add(other + 1, -fy, mask=mask, sem="relaxed")
+        tl.atomic_add(other + 2, -fz, mask=mask, sem="relaxed")
         total_x, total_y = total_x + tl.sum(fx, 0), total_y + tl.sum(fy, 0)
         total_z += tl.sum(fz, 0)
     own = forces + tl.load(centre_atoms + c).to(tl.int64) * 3
-    tl.atomic_add(own, total_x)
-    tl.atomic_add(own + 1, total_y)
-    tl.atomic_add(own + 2, total_z)
+    tl.atomic_add(own, total_x, sem="relaxed")
+    tl.atomic_add(own + 1, total_y, sem="relaxed")
+    tl.atomic_add(own + 2, total_z, sem="relaxed")
     v = virials + c.to(tl.int64) * 6
     tl.store(v, xx)
     tl.store(v + 1, yy)

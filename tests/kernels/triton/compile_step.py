@@ -69,7 +69,7 @@ def signature(
 def compile_one(
     kernel: object, constants: dict[str, object], warps: int, known: dict[str, str], chip: int
 ) -> dict[str, int | str]:
-    """Registers, and loads and stores of the stack, of one kernel."""
+    """Registers, accesses to the stack, and memory fences of one kernel."""
     compiled = triton.compile(
         ASTSource(fn=kernel, signature=signature(kernel, constants, known), constexprs=constants),
         target=GPUTarget("cuda", chip, 32),
@@ -87,6 +87,7 @@ def compile_one(
         "kernel": kernel.fn.__name__,
         "registers": int(re.search(r"REG:(\d+)", usage.stdout)[1]),
         "stack_instructions": len(re.findall(r"\b(?:LDL|STL)\b", code.stdout)),
+        "fences": len(re.findall(r"\bMEMBAR\b", code.stdout)),
     }
 
 
