@@ -16,7 +16,9 @@ from duetto.bench.architectures import architecture_named
 from duetto.folding import random_weights
 from duetto.kernels.cpu import edges, radial, stages
 from duetto.kernels.cpu.activation import activate, activate_adjoint
+from duetto.kernels.cpu.dense import dense, dense_adjoint
 from duetto.kernels.cpu.expert import CPUExpert
+from duetto.kernels.cpu.product import product
 from duetto.pair import Expert
 
 CENTRES, NEIGHBOURS = 24, 42
@@ -86,24 +88,41 @@ def test_radial(measure, matrix_product) -> None:
 
 
 def test_two_body(measure, matrix_product) -> None:
-    kernel, basis = stages.two_body(DTYPE, B, H), _numbers(E, B)
-    measure(lambda: kernel(basis, PAIR, K1, Z), matrix_product, CALLS)
+    kernel, basis = stages.two_body(DTYPE, B, H, "silu"), _numbers(E, B)
+    measure(lambda: kernel(basis, PAIR, K1, HIDDEN, 0, SLOPE), matrix_product, CALLS)
 
 
 def test_two_body_adjoint(measure, matrix_product) -> None:
     kernel, slope = stages.two_body_adjoint(DTYPE, B, H), _numbers(E, B)
     out = _empty(E)
-    measure(lambda: kernel(slope, PAIR, K1, GZ, out), matrix_product, CALLS)
+    measure(lambda: kernel(GHIDDEN, 0, SLOPE, slope, PAIR, K1, out), matrix_product, CALLS)
 
 
 def test_activation(measure, matrix_product) -> None:
     kernel = activate(DTYPE, "silu", H)
-    measure(lambda: kernel(Z, HIDDEN, 0, SLOPE), matrix_product, CALLS)
+    measure(lambda: kernel(Z, E, HIDDEN, 0, 0, SLOPE), matrix_product, CALLS)
 
 
 def test_activation_adjoint(measure, matrix_product) -> None:
     kernel = activate_adjoint(DTYPE, H)
-    measure(lambda: kernel(GHIDDEN, 0, SLOPE, GZ), matrix_product, CALLS)
+    measure(lambda: kernel(GHIDDEN, 0, E, 0, SLOPE, GZ), matrix_product, CALLS)
+
+
+def test_product(measure, matrix_product) -> None:
+    kernel, weights = product(DTYPE, H), _numbers(H, H)
+    measure(lambda: kernel(Z, 0, E, 0, H, weights, GZ, 0, 0), matrix_product, CALLS)
+
+
+def test_dense(measure, matrix_product) -> None:
+    """A latent layer: the hidden vectors of two layers and the scalars in, one out."""
+    kernel, weights, x = dense(DTYPE, "silu", H), _numbers(2 * H, H), _numbers(E, 2 * H)
+    measure(lambda: kernel(x, 0, 2 * H, weights, HIDDEN, H, SLOPE), matrix_product, CALLS)
+
+
+def test_dense_adjoint(measure, matrix_product) -> None:
+    kernel, weights = dense_adjoint(DTYPE, H, 2 * H, True), _numbers(H, 2 * H)
+    gh = _numbers(E, 3 * H)
+    measure(lambda: kernel(gh, 2 * H, SLOPE, weights, gh), matrix_product, CALLS)
 
 
 def test_moments(measure, matrix_product) -> None:
@@ -113,7 +132,7 @@ def test_moments(measure, matrix_product) -> None:
 
 def test_moments_adjoint(measure, matrix_product) -> None:
     kernel = stages.moments_adjoint(DTYPE, D, H)
-    out, gradient = _empty(E, H), _empty(E, D)
+    out, gradient = _empty(E, H), _empty(E, stages.padded(D))
     measure(lambda: kernel(ROWS, NORM, Y, HIDDEN, 0, MOMENTS, out, gradient), matrix_product, CALLS)
 
 
@@ -123,8 +142,8 @@ def test_scalars(measure, matrix_product) -> None:
 
 
 def test_scalars_adjoint(measure, matrix_product) -> None:
-    kernel, out = stages.scalars_adjoint(DTYPE, L_MAX, U), _empty(*N.shape)
-    gwV, gY = _empty(*GWV.shape), _empty(*GY.shape)
+    kernel, out = stages.scalars_adjoint(DTYPE, L_MAX, U, True), _empty(*N.shape)
+    gwV, gY = _empty(*GWV.shape), _empty(E, stages.padded(D))
     measure(lambda: kernel(ROWS, WV, Y, N, GHIDDEN, H, gwV, gY, out), matrix_product, CALLS)
 
 
@@ -144,9 +163,9 @@ def test_contract_adjoint(measure, matrix_product, expert: CPUExpert) -> None:
 
 
 def test_readout(measure, matrix_product) -> None:
-    kernel, ro = stages.readout(DTYPE, H), _numbers(H)
-    energy, out = np.empty(CENTRES), _empty(E, H)
-    measure(lambda: kernel(ROWS, Z, SLOPE, ro, NORM, energy, out), matrix_product, CALLS)
+    kernel, ro, last = stages.readout(DTYPE, H), _numbers(H), _numbers(E, H)
+    energy = np.empty(CENTRES)
+    measure(lambda: kernel(ROWS, last, ro, NORM, energy), matrix_product, CALLS)
 
 
 def test_edge_gradients(measure, matrix_product) -> None:

@@ -12,6 +12,7 @@ is an edge or a pair within the skin) is kept apart.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from duetto.kernels.cpu.expert import CPUExpert
 
@@ -86,22 +87,21 @@ class _Costs:
         flops = 2.0 * rows * columns
         return Amount(flops, flops, self.size * (rows + columns * (2 if accumulate else 1)))
 
-    def _network(self, widths: list[int]) -> Amount:
-        """Activations and inner products of a network: z in, h and slopes out."""
-        amount = Amount()
-        for k, width in enumerate(widths):
-            amount += self._amount(_ACTIVATION * width, 3 * width)
-            if k + 1 < len(widths):
-                amount += self._product(width, widths[k + 1])
-        return amount
+    def _dense(self, inner: int, width: int) -> Amount:
+        """One row of a layer: x in, h and slope out."""
+        flops = 2.0 * inner * width
+        return Amount(flops + _ACTIVATION * width, flops, self.size * (inner + 2.0 * width))
 
-    def _network_adjoint(self, widths: list[int]) -> Amount:
-        """gz from gh: the columns of gh are read and set to zero."""
-        amount = self._amount(widths[-1], 4 * widths[-1])
-        for k in range(len(widths) - 2, -1, -1):
-            amount += self._product(widths[k + 1], widths[k])
-            amount += self._amount(widths[k], 4 * widths[k])
-        return amount
+    def _dense_adjoint(self, width: int, inner: int, accumulate: bool = False) -> Amount:
+        """gx from gh and slope: the columns of gh are read and set to zero."""
+        return self._product(width, inner, accumulate) + self._amount(width, 2 * width)
+
+    def _inner_layers(self, widths: list[int]) -> Amount:
+        """A network's layers after the first."""
+        return sum((self._dense(*pair) for pair in pairwise(widths)), Amount())
+
+    def _inner_layers_adjoint(self, widths: list[int]) -> Amount:
+        return sum((self._dense_adjoint(w, lower) for lower, w in pairwise(widths)), Amount())
 
     def embedding(self) -> dict[str, StageCost]:
         e, D, B = self.expert, self.D, self.B
@@ -113,22 +113,23 @@ class _Costs:
                 self._amount(6 + harmonics + 60 + 15 * B, 3 + 3 + D + 2 * B, _INDEX_BYTES)
             ),
             "embedding/two_body": StageCost(
-                self._amount(2 * B * width, B + width, _INDEX_BYTES) + self._network(widths)
+                self._amount((2 * B + _ACTIVATION) * width, B + 2 * width, _INDEX_BYTES)
+                + self._inner_layers(widths)
             ),
             "embedding/tensor_weights": StageCost(self._product(e.hidden[0], weights)),
             "embedding/tensor_weights_adjoint": StageCost(
                 self._product(weights, e.hidden[0], accumulate=True)
             ),
             "embedding/two_body_adjoint": StageCost(
-                self._amount((2 * B + 2) * width, B + width + 1, _INDEX_BYTES)
-                + self._network_adjoint(widths)
+                self._amount((2 * B + 3) * width, B + 2 * width + 1, _INDEX_BYTES)
+                + self._inner_layers_adjoint(widths)
             ),
         }
 
     def layer(self, n: int) -> dict[str, StageCost]:
         e, D, R, U = self.expert, self.D, self.R, self.U
         hidden, K = e.hidden[n], e.column[n + 1] + U
-        latent, width = e.latent_layers[n].widths, int(e.W[n].shape[1])
+        latent, width = e.latent_layers[n].widths, int(e.W[n].matrix.shape[1])
         terms = [
             len((e.scalar_rows[t] if t == n else e.products[t]).terms[0]) for t in range(n + 1)
         ]
@@ -143,9 +144,9 @@ class _Costs:
             f"layer {n}/scalars": StageCost(
                 self._amount(2 * (D + R) * U, D + R * U + U), self._amount(0, D * U)
             ),
-            f"layer {n}/latent": StageCost(self._product(K, width) + self._network(latent)),
+            f"layer {n}/latent": StageCost(self._dense(K, width) + self._inner_layers(latent)),
             f"layer {n}/latent_adjoint": StageCost(
-                self._network_adjoint(latent) + self._product(width, K, accumulate=True)
+                self._inner_layers_adjoint(latent) + self._dense_adjoint(width, K, accumulate=True)
             ),
             f"layer {n}/scalars_adjoint": StageCost(
                 self._amount((6 * D + 3 * R) * U, U + 3 * R * U + 3 * D),
@@ -163,19 +164,16 @@ class _Costs:
 
     def readout(self) -> dict[str, StageCost]:
         e = self.expert
-        rows, width = e.readout_matrix.shape
+        inner, width = e.readout_matrix.matrix.shape
         widths = e.readout_layers.widths
-        inner = self._network_adjoint(widths) + self._amount(0, 0)
-        cleared = self.D + self.R * self.U
         return {
             "readout/readout": StageCost(
-                self._product(rows, width)
-                + self._network(widths)
-                + self._amount(4 * widths[-1], 3 * widths[-1])
-                + (inner if len(widths) > 1 else Amount())
+                self._dense(inner, width)
+                + self._inner_layers(widths)
+                + self._amount(3 * widths[-1], 2 * widths[-1])
             ),
             "readout/readout_adjoint": StageCost(
-                self._product(width, rows) + self._amount(0, cleared),
+                self._inner_layers_adjoint(widths) + self._dense_adjoint(width, inner),
                 self._amount(0, e.L * self.D * self.U),
             ),
         }

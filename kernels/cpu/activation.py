@@ -1,5 +1,6 @@
 """Activations with their derivatives, in one pass: h = φ(z), slope = φ'(z)."""
 
+# mypy: disable-error-code="untyped-decorator, misc"
 from __future__ import annotations
 
 import functools
@@ -9,11 +10,23 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from duetto.kernels.cpu.compiling import compiled
-from duetto.kernels.cpu.vector import lanes_for, load, multiply, splat, store
+from duetto.kernels.cpu.vector import (
+    VectorType,
+    add,
+    divide,
+    fused_multiply_add,
+    lanes_for,
+    load,
+    multiply,
+    multiply_add,
+    splat,
+    store,
+    subtract,
+)
 
 KINDS = {
     None: 0,
@@ -27,65 +40,60 @@ KINDS = {
 }
 
 
+_EXPONENTIAL = {
+    # by bits: lowest and highest argument, the two parts of ln 2, degree of the Taylor polynomial
+    32: (-87.0, 88.0, 0.693359375, -2.12194440e-4, 7),
+    64: (-708.0, 709.0, 6.93145751953125e-1, 1.42860682030941723212e-6, 13),
+}
+
+
 @intrinsic
-def _bits_as_float(typingctx: Any, bits: Any) -> Any:
-    """Reinterpret an integer's bits as the floating-point number of the same size."""
-    pairs = {types.int32: types.float32, types.int64: types.float64}
-    if bits not in pairs:
-        return None
+def exponential(typingctx: Any, x: Any) -> Any:
+    """Elementwise eˣ of a vector, within 2 ulp, NaN staying NaN.
+
+    x = n ln 2 + r with |r| ≤ ln 2 / 2; eʳ by its Taylor polynomial of degree 7 in single precision
+    (error 5e-9), 13 in double (4e-18).
+    """
+    bits = x.element.bitwidth
+    lowest, highest, high, low, degree = _EXPONENTIAL[bits]
+    coefficients = [1.0 / math.factorial(power) for power in range(degree, -1, -1)]
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        target = ir.FloatType() if signature.return_type == types.float32 else ir.DoubleType()
-        return builder.bitcast(args[0], target)
+        def constant(value: float) -> Any:
+            return ir.Constant(x.llvm, [value] * x.lanes)
 
-    return pairs[bits](bits), codegen
+        def limited(value: Any, relation: str, limit: Any) -> Any:
+            outside = builder.fcmp_ordered(relation, value, limit)
+            return builder.select(outside, limit, value)
 
+        argument = limited(args[0], "<", constant(lowest))
+        argument = limited(argument, ">", constant(highest))
+        octaves = constant(1.0 / math.log(2.0))
+        n = _floor(builder, x, fused_multiply_add(builder, x, argument, octaves, constant(0.5)))
+        r = fused_multiply_add(builder, x, n, constant(-high), argument)
+        r = fused_multiply_add(builder, x, n, constant(-low), r)
+        series = constant(coefficients[0])
+        for coefficient in coefficients[1:]:
+            series = fused_multiply_add(builder, x, series, r, constant(coefficient))
+        return builder.fmul(series, _power_of_two(builder, x, n))
 
-@compiled
-def _exp32(x: Any) -> Any:
-    """Exponential in single precision, within 2 ulp; branch-free, so that loops vectorise.
-
-    x = n ln 2 + r with |r| ≤ ln 2 / 2; e^r by its Taylor polynomial of degree 7 (error 5e-9).
-    """
-    x = min(max(x, np.float32(-87.0)), np.float32(88.0))
-    n = np.floor(x * np.float32(1.4426950408889634) + np.float32(0.5))
-    r = x - n * np.float32(0.693359375)
-    r = r - n * np.float32(-2.12194440e-4)
-    p = np.float32(1.0 / 5040)
-    p = p * r + np.float32(1.0 / 720)
-    p = p * r + np.float32(1.0 / 120)
-    p = p * r + np.float32(1.0 / 24)
-    p = p * r + np.float32(1.0 / 6)
-    p = p * r + np.float32(0.5)
-    p = p * r + np.float32(1.0)
-    p = p * r + np.float32(1.0)
-    exponent = np.int32(n) + np.int32(127)
-    return p * _bits_as_float(np.int32(exponent << np.int32(23)))
+    return x(x), codegen
 
 
-@compiled
-def _exp64(x: Any) -> Any:
-    """Exponential in double precision; Taylor polynomial of degree 13 (error 4e-18)."""
-    x = min(max(x, -708.0), 709.0)
-    n = np.floor(x * 1.4426950408889634 + 0.5)
-    r = x - n * 6.93145751953125e-1
-    r = r - n * 1.42860682030941723212e-6
-    p = 1.0 / 6227020800.0
-    p = p * r + 1.0 / 479001600.0
-    p = p * r + 1.0 / 39916800.0
-    p = p * r + 1.0 / 3628800.0
-    p = p * r + 1.0 / 362880.0
-    p = p * r + 1.0 / 40320.0
-    p = p * r + 1.0 / 5040.0
-    p = p * r + 1.0 / 720.0
-    p = p * r + 1.0 / 120.0
-    p = p * r + 1.0 / 24.0
-    p = p * r + 1.0 / 6.0
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
-    exponent = np.int64(n) + np.int64(1023)
-    return p * _bits_as_float(np.int64(exponent << np.int64(52)))
+def _floor(builder: Any, vector: VectorType, value: Any) -> Any:
+    kind = ir.FunctionType(vector.llvm, [vector.llvm])
+    name = f"llvm.floor.v{vector.lanes}f{vector.element.bitwidth}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [value])
+
+
+def _power_of_two(builder: Any, vector: VectorType, n: Any) -> Any:
+    """2ⁿ of whole numbers in floating point, by writing the exponent's bits."""
+    bits = vector.element.bitwidth
+    mantissa, bias = {32: (23, 127), 64: (52, 1023)}[bits]
+    integers = ir.VectorType(ir.IntType(bits), vector.lanes)
+    shift, offset = (ir.Constant(integers, [value] * vector.lanes) for value in (mantissa, bias))
+    exponent = builder.add(builder.fptosi(n, integers), offset)
+    return builder.bitcast(builder.shl(exponent, shift), vector.llvm)
 
 
 @compiled
@@ -112,33 +120,38 @@ def _slow_activation(kind: int, z: float) -> tuple[float, float]:
 
 @functools.cache
 def activate(dtype: str, name: str | None, width: int) -> Callable[..., None]:
-    """Compile `activate(z, h, column, slope)`.
+    """Compile `activate(z, rows, h, first, column, slope)`.
 
     Args of the compiled function:
-        z: (E, width) pre-activations.
-        h: (E, any) OUTPUT; columns `column` … `column + width` are written.
-        slope: (E, width) OUTPUT.
+        z: (≥ rows, width) pre-activations.
+        rows: how many.
+        h: (E, any) OUTPUT; rows `first` … and columns `column` … `column + width` are written.
+        slope: (E, width) OUTPUT, rows `first` ….
     """
-    kind, single = KINDS[name], dtype == "float32"
-    T = np.float32 if single else np.float64
+    kind, lanes = KINDS[name], lanes_for(dtype, width)
+    T = np.float32 if dtype == "float32" else np.float64
 
     @compiled
-    def kernel(z: Any, h: Any, column: int, slope: Any) -> None:
-        one = T(1.0)
-        for e in range(z.shape[0]):
-            for c in range(width):
-                value = z[e, c]
-                if kind == 0:
-                    h[e, column + c] = value
-                    slope[e, c] = one
-                elif kind == 1:
-                    decay = _exp32(-value) if single else _exp64(-value)
-                    sigmoid = one / (one + decay)
-                    h[e, column + c] = value * sigmoid
-                    slope[e, c] = sigmoid * (one + value * (one - sigmoid))
-                else:
-                    phi, derivative = _slow_activation(kind, np.float64(value))
-                    h[e, column + c] = T(phi)
+    def kernel(z: Any, rows: int, h: Any, first: int, column: int, slope: Any) -> None:
+        zero, one = splat(lanes, T(0.0)), splat(lanes, T(1.0))
+        for row in range(rows):
+            e = first + row
+            if kind == 0:
+                for c in range(0, width, lanes):
+                    store(h, (e, column + c), load(lanes, z, (row, c)))
+                    store(slope, (e, c), one)
+            elif kind == 1:
+                for c in range(0, width, lanes):
+                    value = load(lanes, z, (row, c))
+                    decay = exponential(subtract(zero, value))
+                    sigmoid = divide(one, add(one, decay))
+                    phi = multiply(value, sigmoid)
+                    store(h, (e, column + c), phi)
+                    store(slope, (e, c), multiply_add(phi, subtract(one, sigmoid), sigmoid))
+            else:
+                for c in range(width):
+                    value, derivative = _slow_activation(kind, np.float64(z[row, c]))
+                    h[e, column + c] = T(value)
                     slope[e, c] = T(derivative)
 
     return kernel
@@ -146,19 +159,20 @@ def activate(dtype: str, name: str | None, width: int) -> Callable[..., None]:
 
 @functools.cache
 def activate_adjoint(dtype: str, width: int) -> Callable[..., None]:
-    """Compile `activate_adjoint(gh, column, slope, gz)`: gz = gh · φ'(z).
+    """Compile `activate_adjoint(gh, begin, end, column, slope, gz)`: gz = gh · φ'(z).
 
-    The columns read from `gh` are set to zero, for their place is used again.
+    Rows `begin` … `end` of `gh` (E, any) and `slope` (E, width) become the first ones of `gz`. The
+    columns read from `gh` are set to zero, for their place is used again.
     """
     T, lanes = np.float32 if dtype == "float32" else np.float64, lanes_for(dtype, width)
 
     @compiled
-    def kernel(gh: Any, column: int, slope: Any, gz: Any) -> None:
+    def kernel(gh: Any, begin: int, end: int, column: int, slope: Any, gz: Any) -> None:
         zero = splat(lanes, T(0.0))
-        for e in range(slope.shape[0]):
+        for e in range(begin, end):
             for c in range(0, width, lanes):
                 here = load(lanes, gh, (e, column + c))
-                store(gz, (e, c), multiply(here, load(lanes, slope, (e, c))))
+                store(gz, (e - begin, c), multiply(here, load(lanes, slope, (e, c))))
                 store(gh, (e, column + c), zero)
 
     return kernel

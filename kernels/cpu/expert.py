@@ -8,7 +8,10 @@ form are single matrix products; s_n stands where h_{n+1} will be written.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,11 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from duetto.kernels.cpu import edges, radial, stages
-from duetto.kernels.cpu.activation import activate, activate_adjoint
+from duetto.kernels.cpu.dense import dense, dense_adjoint
+from duetto.kernels.cpu.product import product
 from duetto.kernels.folded import FoldedExpert
 from duetto.kernels.radial import BesselBasis
 
 Array = NDArray[Any]
+FirstLayer = Callable[[Array, int, Array], None]
 
 
 class Workspace:
@@ -29,16 +34,17 @@ class Workspace:
 
     def __init__(self, dtype: torch.dtype) -> None:
         self._dtype = dtype
-        self._flat: dict[str, Tensor] = {}
-        self._arrays: dict[str, Array] = {}
+        self._flat: dict[str, Array] = {}
 
-    def __call__(self, name: str, *shape: int) -> tuple[Tensor, Array]:
-        """Tensor and NumPy view of the same uninitialised memory."""
+    def __call__(self, name: str, *shape: int) -> Array:
+        """Uninitialised memory; what an earlier call by this name gave is given again."""
         size = math.prod(shape)
-        if name not in self._flat or self._flat[name].numel() < size:
-            self._flat[name] = torch.empty(size + size // 4, dtype=self._dtype)
-            self._arrays[name] = self._flat[name].numpy()
-        return self._flat[name][:size].view(shape), self._arrays[name][:size].reshape(shape)
+        flat = self._flat.get(name)
+        if flat is None or flat.size < size:
+            # torch's memory begins where a vector register's does.
+            flat = torch.empty(size + size // 4, dtype=self._dtype).numpy()
+            self._flat[name] = flat
+        return flat[:size].reshape(shape)
 
 
 class Listener:
@@ -76,48 +82,58 @@ class Chunk:
 
 
 class _HiddenLayers:
-    """The nonlinear layers of one network, pre-activation to last hidden vector and back."""
+    """The nonlinear layers of one network but for the product that the first begins with."""
 
     def __init__(
         self, name: str, width: int, inner: tuple[Tensor, ...], activation: str | None, dtype: str
     ) -> None:
-        self.name = name
-        self.inner = inner
+        self.name, self.activation = name, activation
         self.widths = [width, *(int(matrix.shape[1]) for matrix in inner)]
-        self._activate = [activate(dtype, activation, w) for w in self.widths]
-        self._adjoint = [activate_adjoint(dtype, w) for w in self.widths]
+        self._inner = [matrix.contiguous().numpy() for matrix in inner]
+        self._transposed = [matrix.t().contiguous().numpy() for matrix in inner]
+        self._dense = [dense(dtype, activation, w) for w in self.widths[1:]]
+        self._adjoint = [
+            dense_adjoint(dtype, upper, lower, False) for lower, upper in pairwise(self.widths)
+        ]
 
-    def forward(self, work: Workspace, z: Array, h: Array, column: int) -> list[Array]:
-        """Write the last hidden vector into `h`; return the slopes of all layers."""
-        E, slopes = z.shape[0], []
-        for layer, matrix in enumerate(self.inner):
-            hidden, hidden_array = work(f"{self.name} h{layer}", E, self.widths[layer])
-            _, slope = work(f"{self.name} slope{layer}", E, self.widths[layer])
-            self._activate[layer](z, hidden_array, 0, slope)
-            slopes.append(slope)
-            following, z = work(f"{self.name} z{layer + 1}", E, self.widths[layer + 1])
-            torch.mm(hidden, matrix, out=following)
-        _, slope = work(f"{self.name} slope", E, self.widths[-1])
-        self._activate[-1](z, h, column, slope)
-        slopes.append(slope)
+    def forward(self, work: Workspace, first: FirstLayer, h: Array, column: int) -> list[Array]:
+        """Write the last hidden vector into `h`; return the slopes of all layers.
+
+        Args:
+            work: scratch memory.
+            first: f(h, column, slope) computes the first layer.
+            h: (E, any) OUTPUT, from `column` on.
+            column: where the last hidden vector begins.
+        """
+        E, slopes = h.shape[0], [work(f"{self.name} slope0", h.shape[0], self.widths[0])]
+        if not self._inner:
+            first(h, column, slopes[0])
+            return slopes
+        hidden = work(f"{self.name} h0", E, self.widths[0])
+        first(hidden, 0, slopes[0])
+        last = len(self._inner) - 1
+        for layer, (matrix, width) in enumerate(zip(self._inner, self.widths[1:], strict=True)):
+            slopes.append(work(f"{self.name} slope{layer + 1}", E, width))
+            target, to = h, column
+            if layer < last:
+                target, to = work(f"{self.name} h{layer + 1}", E, width), 0
+            self._dense[layer](hidden, 0, len(matrix), matrix, target, to, slopes[-1])
+            hidden = target
         return slopes
 
-    def adjoint(self, work: Workspace, gh: Array, column: int, slopes: list[Array]) -> Tensor:
-        """Gradient of the first pre-activation; the columns read from `gh` become zero."""
-        E = gh.shape[0]
-        gradient, gradient_array = work(f"{self.name} gz", E, self.widths[-1])
-        self._adjoint[-1](gh, column, slopes[-1], gradient_array)
-        return self.inner_adjoint(work, gradient, slopes)
+    def adjoint(
+        self, work: Workspace, gh: Array, column: int, slopes: list[Array]
+    ) -> tuple[Array, int]:
+        """From the gradient by the last hidden vector to that by the first one.
 
-    def inner_adjoint(self, work: Workspace, gradient: Tensor, slopes: list[Array]) -> Tensor:
-        """The same from the gradient of the last pre-activation."""
-        for layer in range(len(self.inner) - 1, -1, -1):
-            shape = (gradient.shape[0], self.widths[layer])
-            lower, lower_array = work(f"{self.name} gh{layer}", *shape)
-            torch.mm(gradient, self.inner[layer].t(), out=lower)
-            gradient, gradient_array = work(f"{self.name} gz{layer}", *shape)
-            self._adjoint[layer](lower_array, 0, slopes[layer], gradient_array)
-        return gradient
+        Returns:
+            An array (E, any) and the column where the gradient begins in it.
+        """
+        for layer in range(len(self._inner) - 1, -1, -1):
+            lower = work(f"{self.name} gh{layer}", gh.shape[0], self.widths[layer])
+            self._adjoint[layer](gh, column, slopes[layer + 1], self._transposed[layer], lower)
+            gh, column = lower, 0
+        return gh, column
 
 
 class CPUExpert:
@@ -158,10 +174,10 @@ class CPUExpert:
         # Each block but the first also holds the scalars s_n before its hidden vector.
         blocks = [self.hidden[0], *(max(width, self.U) for width in self.hidden[1:])]
         self.column = [sum(blocks[:m]) for m in range(len(blocks) + 1)]
-        self.PV = f.PV.reshape(self.hidden[0], -1).contiguous()
-        self.PE = [[PE[:, degree].contiguous() for degree in range(self.R)] for PE in f.PE]
-        self.W = [self._stack(f.Wh[n], f.Ws[n]) for n in range(self.L)]
-        self.readout_matrix = self._stack(f.Rh, None)
+        self.PV = _BothWays(f.PV.reshape(self.hidden[0], -1))
+        self.PE = [[_BothWays(PE[:, degree]) for degree in range(self.R)] for PE in f.PE]
+        self.W = [_BothWays(self._stack(f.Wh[n], f.Ws[n])) for n in range(self.L)]
+        self.readout_matrix = _BothWays(self._stack(f.Rh, None))
         self.ro = f.ro.contiguous().numpy()
         self.norm = f.norm.numpy()
         self.scale, self.shift = f.scale.numpy(), f.shift.numpy()
@@ -195,9 +211,7 @@ class CPUExpert:
             self._radial = radial.spline(name, f.radial.size, f.radial.spline_span)
             self.roots = np.zeros(0, dtype=name)
         self.B = f.radial.size
-        width = self.K1.shape[2]
-        self._two_body = stages.two_body(name, self.B, width)
-        self._two_body_adjoint = stages.two_body_adjoint(name, self.B, width)
+        self._compile_networks(name)
         self._moments = [stages.moments(name, self.D, self.hidden[n]) for n in range(self.L)]
         self._moments_adjoint = [
             stages.moments_adjoint(name, self.D, self.hidden[n]) for n in range(self.L)
@@ -205,9 +219,30 @@ class CPUExpert:
         self._contract = stages.contract(name, self.U)
         self._contract_adjoint = stages.contract_adjoint(name, self.U)
         self._scalars = stages.scalars(name, self.l_max, self.U)
-        self._scalars_adjoint = stages.scalars_adjoint(name, self.l_max, self.U)
-        self._readout = stages.readout(name, self.readout_layers.widths[-1])
+        # The last layer's adjoint is the first that writes, the others add.
+        self._scalars_adjoint = [
+            stages.scalars_adjoint(name, self.l_max, self.U, n < self.L - 1) for n in range(self.L)
+        ]
         self.zbl = f.zbl
+
+    def _compile_networks(self, name: str) -> None:
+        first, activation = self.K1.shape[2], self.two_body_layers.activation
+        self._two_body = stages.two_body(name, self.B, first, activation)
+        self._two_body_adjoint = stages.two_body_adjoint(name, self.B, first)
+        weights = self.R * self.U
+        self._tensor_weights = product(name, weights)
+        self._tensor_weights_adjoint = product(name, self.hidden[0], add=True)
+        self._environments = product(name, self.U)
+        self._environments_adjoint = [product(name, width) for width in self.hidden[: self.L]]
+        self._latent, self._latent_adjoint = [], []
+        for layers, W in zip(self.latent_layers, self.W, strict=True):
+            inner, width = W.matrix.shape
+            self._latent.append(dense(name, layers.activation, width))
+            self._latent_adjoint.append(dense_adjoint(name, width, inner, True))
+        inner, width = self.readout_matrix.matrix.shape
+        self._readout_layer = dense(name, self.readout_layers.activation, width)
+        self._readout_layer_adjoint = dense_adjoint(name, width, inner, False)
+        self._readout = stages.readout(name, self.readout_layers.widths[-1])
 
     @property
     def numpy_dtype(self) -> Any:
@@ -236,10 +271,8 @@ class CPUExpert:
             gradient: (E, 3) OUTPUT, eV/Å, of the weighted energy.
         """
         E = chunk.num_edges
-        _, length = work("length", E)
-        _, Y = work("Y", E, self.D)
-        _, B = work("B", E, self.B)
-        _, dB = work("dB", E, self.B)
+        length, Y = work("length", E), work("Y", E, self.D)
+        B, dB = work("B", E, self.B), work("dB", E, self.B)
         self._lengths(chunk.vectors, length)
         self._harmonics(chunk.vectors, length, Y)
         self._radial(length, chunk.pair, self.inverse_cutoff, self.roots, B, dB)
@@ -264,59 +297,52 @@ class CPUExpert:
         self._gradients(chunk.vectors, length, gY, gr, gradient)
         self.listener.done("scatter/edge_gradients")
 
-    def _forward(
-        self, work: Workspace, chunk: Chunk, Y: Array, B: Array, energy: Array
-    ) -> dict[str, Any]:
-        """Everything up to the energy, and the gradient of the readout's pre-activation."""
+    def _forward(self, work: Workspace, chunk: Chunk, Y: Array, B: Array, energy: Array) -> _Kept:
+        """Everything up to the energy, and what the adjoint needs of it."""
         E, n = chunk.num_edges, len(chunk.types)
-        h, h_array = work("h", E, self.column[-1])
-        kept: dict[str, Any] = {"h": h_array, "slopes": [], "A": [], "q": []}
-        kept["norm"] = self.norm[chunk.types]
-        _, z = work("z two-body", E, self.K1.shape[2])
-        self._two_body(B, chunk.pair, self.K1, z)
-        kept["slopes"].append(self.two_body_layers.forward(work, z, h_array, 0))
+        h = work("h", E, self.column[-1])
+        two_body = partial(self._two_body, B, chunk.pair, self.K1)
+        slopes = [self.two_body_layers.forward(work, two_body, h, 0)]
         done = self.listener.done
         done("embedding/two_body")
-        wV, kept["wV"] = work("wV", E, self.R * self.U)
-        torch.mm(h[:, : self.hidden[0]], self.PV, out=wV)
+        wV = work("wV", E, self.R * self.U)
+        self._tensor_weights(h, 0, E, 0, self.hidden[0], self.PV.matrix, wV, 0, 0)
         done("embedding/tensor_weights")
+        kept = _Kept(h, wV, self.norm[chunk.types], slopes)
         for layer in range(self.L):
-            kept["A"].append(self._environment(work, chunk, layer, Y, kept))
-            kept["q"].append(self._functional(work, n, layer, kept["A"]))
+            kept.A.append(self._environment(work, chunk, layer, Y, kept))
+            kept.q.append(self._functional(work, n, layer, kept.A))
             done(f"layer {layer}/contract")
-            column = self.column[layer + 1]
-            self._scalars(chunk.rows, kept["wV"], Y, kept["q"][layer][-1], h_array, column)
+            column, W = self.column[layer + 1], self.W[layer].matrix
+            self._scalars(chunk.rows, wV, Y, kept.q[layer][-1], h, column)
             done(f"layer {layer}/scalars")
-            z_tensor, z = work(f"z latent{layer}", E, self.W[layer].shape[1])
-            torch.mm(h[:, : column + self.U], self.W[layer], out=z_tensor)
-            layers = self.latent_layers[layer]
-            kept["slopes"].append(layers.forward(work, z, h_array, column))
+            first = partial(self._latent[layer], h, 0, len(W), W)
+            slopes.append(self.latent_layers[layer].forward(work, first, h, column))
             done(f"layer {layer}/latent")
-        z_tensor, z = work("z readout", E, self.readout_matrix.shape[1])
-        torch.mm(h[:, : len(self.readout_matrix)], self.readout_matrix, out=z_tensor)
-        _, last = work("last", E, self.readout_layers.widths[-1])
-        slopes = self.readout_layers.forward(work, z, last, 0)
-        seed = (chunk.weight * self.scale[chunk.types]).astype(last.dtype)
-        gz, gz_array = work("gz readout", E, last.shape[1])
-        self._readout(chunk.rows, last, slopes[-1], self.ro, seed, energy, gz_array)
-        kept["gz readout"] = self.readout_layers.inner_adjoint(work, gz, slopes)
+        kept.last = work("last", E, self.readout_layers.widths[-1])
+        R = self.readout_matrix.matrix
+        first = partial(self._readout_layer, h, 0, len(R), R)
+        slopes.append(self.readout_layers.forward(work, first, kept.last, 0))
+        seed = (chunk.weight * self.scale[chunk.types]).astype(self.numpy_dtype)
+        self._readout(chunk.rows, kept.last, self.ro, seed, energy)
         done("readout/readout")
         return kept
 
     def _environment(
-        self, work: Workspace, chunk: Chunk, layer: int, Y: Array, kept: dict[str, Any]
+        self, work: Workspace, chunk: Chunk, layer: int, Y: Array, kept: _Kept
     ) -> Array:
         """A (D, n, U) = norm (PE_n)ᵀ Σ_j h_n Y."""
         n, width = len(chunk.types), self.hidden[layer]
-        H, H_array = work("H", self.D, n, width)
-        self._moments[layer](chunk.rows, kept["norm"], Y, kept["h"], self.column[layer], H_array)
+        H = work("H", self.D, n, width)
+        self._moments[layer](chunk.rows, kept.norm, Y, kept.h, self.column[layer], H)
         self.listener.done(f"layer {layer}/moments")
-        A, A_array = work(f"A{layer}", self.D, n, self.U)
-        for degree in range(self.R):
-            m = slice(degree**2, (degree + 1) ** 2)
-            torch.mm(H[m].view(-1, width), self.PE[layer][degree], out=A[m].view(-1, self.U))
+        A = work(f"A{layer}", self.D, n, self.U)
+        source, target = H.reshape(-1, width), A.reshape(-1, self.U)
+        for degree, PE in enumerate(self.PE[layer]):
+            begin, end = degree**2 * n, (degree + 1) ** 2 * n
+            self._environments(source, begin, end, 0, width, PE.matrix, target, begin, 0)
         self.listener.done(f"layer {layer}/environment")
-        return A_array
+        return A
 
     def _functional(self, work: Workspace, n: int, layer: int, A: list[Array]) -> list[Array]:
         """Row vectors e M_n, e M_n M_{n−1}, …, N, each (n, components, U)."""
@@ -324,7 +350,7 @@ class CPUExpert:
         q = self._start(work, n)
         for t in range(layer, -1, -1):
             product = self.scalar_rows[t] if t == layer else self.products[t]
-            _, out = work(f"q{layer},{t}", n, product.dim_in, self.U)
+            out = work(f"q{layer},{t}", n, product.dim_in, self.U)
             self._contract(*product.terms, A[t], q, out)
             vectors.append(out)
             q = out
@@ -332,63 +358,64 @@ class CPUExpert:
 
     def _start(self, work: Workspace, n: int) -> Array:
         """The row vector e for every centre, (n, 1, U)."""
-        _, start = work("e", n, 1, self.U)
+        start = work("e", n, 1, self.U)
         start.fill(1.0)
         return start
 
     def _adjoint(
-        self, work: Workspace, chunk: Chunk, Y: Array, dB: Array, kept: dict[str, Any]
+        self, work: Workspace, chunk: Chunk, Y: Array, dB: Array, kept: _Kept
     ) -> tuple[Array, Array]:
-        """Gradients of the weighted energy by harmonics (E, D) and by distance (E,)."""
+        """Gradients of the weighted energy by harmonics (E, ≥ D) and by distance (E,)."""
         E = chunk.num_edges
-        gh, gh_array = work("gh", E, self.column[-1])
-        torch.mm(kept["gz readout"], self.readout_matrix.t(), out=gh[:, : len(self.readout_matrix)])
-        _, gY = work("gY", E, self.D)
-        gwV, gwV_array = work("gwV", E, self.R * self.U)
-        gY.fill(0.0)
-        gwV_array.fill(0.0)
+        gh, gY = work("gh", E, self.column[-1]), work("gY", E, stages.padded(self.D))
+        gwV = work("gwV", E, self.R * self.U)
         gA = self._zero_environments(work, len(chunk.types))
+        slopes = kept.slopes.pop()
+        gx, column = self.readout_layers.adjoint(work, kept.last, 0, slopes)
+        transposed = self.readout_matrix.transposed
+        self._readout_layer_adjoint(gx, column, slopes[0], transposed, gh)
         done = self.listener.done
         done("readout/readout_adjoint")
         for layer in range(self.L - 1, -1, -1):
-            column = self.column[layer + 1]
-            gz = self.latent_layers[layer].adjoint(
-                work, gh_array, column, kept["slopes"][layer + 1]
-            )
-            gh[:, : column + self.U].addmm_(gz, self.W[layer].t())
+            block, slopes = self.column[layer + 1], kept.slopes.pop()
+            gx, column = self.latent_layers[layer].adjoint(work, gh, block, slopes)
+            transposed = self.W[layer].transposed
+            self._latent_adjoint[layer](gx, column, slopes[0], transposed, gh)
             done(f"layer {layer}/latent_adjoint")
-            N = kept["q"][layer][-1]
-            _, gN = work("gN", *N.shape)
-            self._scalars_adjoint(chunk.rows, kept["wV"], Y, N, gh_array, column, gwV_array, gY, gN)
+            N = kept.q[layer][-1]
+            gN = work("gN", *N.shape)
+            self._scalars_adjoint[layer](chunk.rows, kept.wV, Y, N, gh, block, gwV, gY, gN)
             done(f"layer {layer}/scalars_adjoint")
             self._functional_adjoint(work, layer, kept, gN, gA)
             done(f"layer {layer}/contract_adjoint")
-            self._environment_adjoint(work, chunk, layer, Y, kept, gA[layer], gh_array, gY)
-        gh[:, : self.hidden[0]].addmm_(gwV, self.PV.t())
+            self._environment_adjoint(work, chunk, layer, Y, kept, gA[layer], gh, gY)
+        weights = self.R * self.U
+        self._tensor_weights_adjoint(gwV, 0, E, 0, weights, self.PV.transposed, gh, 0, 0)
         done("embedding/tensor_weights_adjoint")
-        gz = self.two_body_layers.adjoint(work, gh_array, 0, kept["slopes"][0])
-        _, gr = work("gr", E)
-        self._two_body_adjoint(dB, chunk.pair, self.K1, gz.numpy(), gr)
+        slopes = kept.slopes.pop()
+        gx, column = self.two_body_layers.adjoint(work, gh, 0, slopes)
+        gr = work("gr", E)
+        self._two_body_adjoint(gx, column, slopes[0], dB, chunk.pair, self.K1, gr)
         done("embedding/two_body_adjoint")
         return gY, gr
 
     def _zero_environments(self, work: Workspace, n: int) -> list[Array]:
-        gradients = [work(f"gA{layer}", self.D, n, self.U)[1] for layer in range(self.L)]
+        gradients = [work(f"gA{layer}", self.D, n, self.U) for layer in range(self.L)]
         for gradient in gradients:
             gradient.fill(0.0)
         return gradients
 
     def _functional_adjoint(
-        self, work: Workspace, layer: int, kept: dict[str, Any], gout: Array, gA: list[Array]
+        self, work: Workspace, layer: int, kept: _Kept, gout: Array, gA: list[Array]
     ) -> None:
         """Add dE/dA of all layers up to this one, given dE/dN."""
         n = gout.shape[0]
-        vectors = [self._start(work, n), *kept["q"][layer]]
+        vectors = [self._start(work, n), *kept.q[layer]]
         for t in range(layer + 1):
             q = vectors[layer - t]
             product = self.scalar_rows[t] if t == layer else self.products[t]
-            _, gq = work(f"gq{t}", *q.shape)
-            self._contract_adjoint(*product.terms, kept["A"][t], q, gout, gA[t], gq)
+            gq = work(f"gq{t}", *q.shape)
+            self._contract_adjoint(*product.terms, kept.A[t], q, gout, gA[t], gq)
             gout = gq
 
     def _environment_adjoint(
@@ -397,27 +424,54 @@ class CPUExpert:
         chunk: Chunk,
         layer: int,
         Y: Array,
-        kept: dict[str, Any],
+        kept: _Kept,
         gA: Array,
         gh: Array,
         gY: Array,
     ) -> None:
         """Add to gh and gY what reaches them through the environment of this layer."""
         n, width = len(chunk.types), self.hidden[layer]
-        gH, gH_array = work("H", self.D, n, width)
-        gradient = torch.from_numpy(gA)
-        for degree in range(self.R):
-            m = slice(degree**2, (degree + 1) ** 2)
-            torch.mm(
-                gradient[m].view(-1, self.U),
-                self.PE[layer][degree].t(),
-                out=gH[m].view(-1, width),
-            )
+        gH = work("H", self.D, n, width)
+        source, target = gA.reshape(-1, self.U), gH.reshape(-1, width)
+        multiply = self._environments_adjoint[layer]
+        for degree, PE in enumerate(self.PE[layer]):
+            begin, end = degree**2 * n, (degree + 1) ** 2 * n
+            multiply(source, begin, end, 0, self.U, PE.transposed, target, begin, 0)
         self.listener.done(f"layer {layer}/environment_adjoint")
         self._moments_adjoint[layer](
-            chunk.rows, kept["norm"], Y, kept["h"], self.column[layer], gH_array, gh, gY
+            chunk.rows, kept.norm, Y, kept.h, self.column[layer], gH, gh, gY
         )
         self.listener.done(f"layer {layer}/moments_adjoint")
+
+
+@dataclass
+class _Kept:
+    """What the forward pass leaves for the adjoint, and the adjoint's start.
+
+    Attributes:
+        h, wV: hidden vectors and tensor weights of the edges.
+        norm: (n,) normalisation of each centre's environment.
+        slopes: those of every network, in the order in which they are run; taken from the end.
+        A: environments of each layer.
+        q: row vectors of each layer, see `CPUExpert._functional`.
+        last: gradient of the energy by the readout's last hidden vector.
+    """
+
+    h: Array
+    wV: Array
+    norm: Array
+    slopes: list[list[Array]]
+    A: list[Array] = field(default_factory=list)
+    q: list[list[Array]] = field(default_factory=list)
+    last: Array = field(default_factory=lambda: np.empty(0))
+
+
+class _BothWays:
+    """A matrix and its transpose, each with contiguous rows."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix = matrix.contiguous().numpy()
+        self.transposed = matrix.t().contiguous().numpy()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from duetto.kernels.cpu.activation import activate
 from duetto.kernels.cpu.compiling import compiled
+from duetto.kernels.cpu.product import columns_of_tile, product, tile
 from duetto.kernels.cpu.vector import (
     lanes_for,
     load,
@@ -22,7 +24,11 @@ from duetto.kernels.cpu.vector import (
     splat,
     store,
     total,
+    totals,
 )
+
+_PANEL = 24
+"""Rows whose pre-activations are kept at a time, as in `duetto.kernels.cpu.dense`."""
 
 
 def _type(dtype: str) -> Any:
@@ -30,41 +36,52 @@ def _type(dtype: str) -> Any:
 
 
 @functools.cache
-def two_body(dtype: str, size: int, width: int) -> Callable[..., None]:
-    """Compile `two_body(B, pair, K1, z)`: z (E, width) OUTPUT = B · K1[pair]."""
+def two_body(dtype: str, size: int, width: int, activation: str | None) -> Callable[..., None]:
+    """Compile `two_body(B, pair, K1, h, column, slope)`: h = φ(B · K1[pair]).
+
+    h (E, any), columns `column` … + width, and slope (E, width) are OUTPUT.
+    """
     T, lanes = _type(dtype), lanes_for(dtype, width)
+    phi = activate(dtype, activation, width)
 
     @compiled
-    def kernel(B: Any, pair: Any, K1: Any, z: Any) -> None:
-        for e in range(B.shape[0]):
-            t = pair[e]
-            for c in range(0, width, lanes):
-                sums = splat(lanes, T(0.0))
-                for b in range(size):
-                    sums = multiply_add(splat(lanes, B[e, b]), load(lanes, K1, (t, b, c)), sums)
-                store(z, (e, c), sums)
+    def kernel(B: Any, pair: Any, K1: Any, h: Any, column: int, slope: Any) -> None:
+        z = np.empty((_PANEL, width), dtype=T)
+        for begin in range(0, B.shape[0], _PANEL):
+            end = min(begin + _PANEL, B.shape[0])
+            for e in range(begin, end):
+                t = pair[e]
+                for c in range(0, width, lanes):
+                    sums = splat(lanes, T(0.0))
+                    for b in range(size):
+                        weight = load(lanes, K1, (t, b, c))
+                        sums = multiply_add(splat(lanes, B[e, b]), weight, sums)
+                    store(z, (e - begin, c), sums)
+            phi(z, end - begin, h, begin, column, slope)
 
     return kernel
 
 
 @functools.cache
 def two_body_adjoint(dtype: str, size: int, width: int) -> Callable[..., None]:
-    """Compile `two_body_adjoint(dB, pair, K1, gz, gr)`.
+    """Compile `two_body_adjoint(gh, column, slope, dB, pair, K1, gr)`.
 
-    gr (E,) OUTPUT = Σ_b dB_b K1[pair]_b · gz.
+    gr (E,) OUTPUT = Σ_b dB_b K1[pair]_b · (gh φ'(z)), with gh (E, any) from `column` on.
     """
     T, lanes = _type(dtype), lanes_for(dtype, width)
 
     @compiled
-    def kernel(dB: Any, pair: Any, K1: Any, gz: Any, gr: Any) -> None:
+    def kernel(gh: Any, column: int, slope: Any, dB: Any, pair: Any, K1: Any, gr: Any) -> None:
         for e in range(dB.shape[0]):
             t = pair[e]
             sums = splat(lanes, T(0.0))
             for c in range(0, width, lanes):
-                slope = splat(lanes, T(0.0))
+                gz = multiply(load(lanes, gh, (e, column + c)), load(lanes, slope, (e, c)))
+                change = splat(lanes, T(0.0))
                 for b in range(size):
-                    slope = multiply_add(splat(lanes, dB[e, b]), load(lanes, K1, (t, b, c)), slope)
-                sums = multiply_add(slope, load(lanes, gz, (e, c)), sums)
+                    weight = load(lanes, K1, (t, b, c))
+                    change = multiply_add(splat(lanes, dB[e, b]), weight, change)
+                sums = multiply_add(change, gz, sums)
             gr[e] = total(sums)
 
     return kernel
@@ -73,21 +90,27 @@ def two_body_adjoint(dtype: str, size: int, width: int) -> Callable[..., None]:
 @functools.cache
 def moments(dtype: str, D: int, width: int) -> Callable[..., None]:
     """Compile `moments(rows, norm, Y, h, column, H)`: H (D, n, width) OUTPUT = norm Σ_j h Y."""
-    T, lanes = _type(dtype), lanes_for(dtype, width)
+    T = _type(dtype)
+    lanes, vectors, rest = columns_of_tile(dtype, width, D)
+    step, full = vectors * lanes, width - rest * lanes
 
     @compiled
     def kernel(rows: Any, norm: Any, Y: Any, h: Any, column: int, H: Any) -> None:
         for row in range(rows.shape[0] - 1):
+            begin, inner = rows[row], rows[row + 1] - rows[row]
+            if inner == 0:
+                H[:, row] = T(0.0)
+                continue
+            for c in range(0, full, step):
+                shape = (D, vectors, lanes, 0, 1)
+                tile(shape, Y, (begin, 0), h, (begin, column + c), H, (0, row, c), inner)
+            if rest > 0:
+                shape = (D, rest, lanes, 0, 1)
+                tile(shape, Y, (begin, 0), h, (begin, column + full), H, (0, row, full), inner)
             factor = splat(lanes, norm[row])
-            begin, end = rows[row], rows[row + 1]
-            for c in range(0, width, lanes):
-                for d in range(D):
-                    sums = splat(lanes, T(0.0))
-                    for e in range(begin, end):
-                        sums = multiply_add(
-                            splat(lanes, Y[e, d]), load(lanes, h, (e, column + c)), sums
-                        )
-                    store(H, (d, row, c), multiply(factor, sums))
+            for d in range(D):
+                for c in range(0, width, lanes):
+                    store(H, (d, row, c), multiply(factor, load(lanes, H, (d, row, c))))
 
     return kernel
 
@@ -96,37 +119,38 @@ def moments(dtype: str, D: int, width: int) -> Callable[..., None]:
 def moments_adjoint(dtype: str, D: int, width: int) -> Callable[..., None]:
     """Compile `moments_adjoint(rows, norm, Y, h, column, gH, gh, gY)`.
 
-    gh += norm Σ_d Y_d gH_d and gY_d += norm h · gH_d, both ADDED TO.
+    gh += norm Σ_d Y_d gH_d and gY_d += norm h · gH_d, both ADDED TO; gY as in `padded`.
     """
     T, lanes = _type(dtype), lanes_for(dtype, width)
+    add_product = product(dtype, width, True)
 
     @compiled
     def kernel(
         rows: Any, norm: Any, Y: Any, h: Any, column: int, gH: Any, gh: Any, gY: Any
     ) -> None:
-        scaled = np.empty((D, width), dtype=T)
+        scaled, products = np.empty((D, width), dtype=T), np.empty((D, lanes), dtype=T)
         for row in range(rows.shape[0] - 1):
+            begin, end = rows[row], rows[row + 1]
             factor = splat(lanes, norm[row])
             for d in range(D):
                 for c in range(0, width, lanes):
                     store(scaled, (d, c), multiply(factor, load(lanes, gH, (d, row, c))))
-            for e in range(rows[row], rows[row + 1]):
-                for c in range(0, width, lanes):
-                    sums = load(lanes, gh, (e, column + c))
-                    for d in range(D):
-                        sums = multiply_add(
-                            splat(lanes, Y[e, d]), load(lanes, scaled, (d, c)), sums
-                        )
-                    store(gh, (e, column + c), sums)
+            add_product(Y, begin, end, 0, D, scaled, gh, begin, column)
+            for e in range(begin, end):
                 for d in range(D):
-                    product = splat(lanes, T(0.0))
-                    for c in range(0, width, lanes):
-                        product = multiply_add(
-                            load(lanes, h, (e, column + c)), load(lanes, scaled, (d, c)), product
-                        )
-                    gY[e, d] += total(product)
+                    here = multiply(load(lanes, h, (e, column)), load(lanes, scaled, (d, 0)))
+                    for c in range(lanes, width, lanes):
+                        other = load(lanes, scaled, (d, c))
+                        here = multiply_add(load(lanes, h, (e, column + c)), other, here)
+                    store(products, (d, 0), here)
+                totals(D, lanes, products, gY, e, 1)
 
     return kernel
+
+
+def padded(D: int) -> int:
+    """Columns of the gradient by D harmonics: whole vectors of any length used here."""
+    return -(-D // 16) * 16
 
 
 @functools.cache
@@ -231,13 +255,13 @@ def scalars(dtype: str, l_max: int, U: int) -> Callable[..., None]:
 
 
 @functools.cache
-def scalars_adjoint(dtype: str, l_max: int, U: int) -> Callable[..., None]:
+def scalars_adjoint(dtype: str, l_max: int, U: int, add: bool) -> Callable[..., None]:
     """Compile `scalars_adjoint(rows, wV, Y, N, gs, column, gwV, gY, gN)`.
 
-    gwV (E, R U) and gY (E, D) are ADDED TO; gN (n, D, U) OUTPUT.
+    gwV (E, R U) and gY, as in `padded`, are ADDED TO, or written unless `add`; gN (n, D, U) OUTPUT.
     """
     T, lanes = _type(dtype), lanes_for(dtype, U)
-    R, D = l_max + 1, (l_max + 1) ** 2
+    R, D, adding = l_max + 1, (l_max + 1) ** 2, int(add)
 
     @compiled
     def kernel(
@@ -251,7 +275,7 @@ def scalars_adjoint(dtype: str, l_max: int, U: int) -> Callable[..., None]:
         gY: Any,
         gN: Any,
     ) -> None:
-        zero = splat(lanes, T(0.0))
+        zero, products = splat(lanes, T(0.0)), np.empty((D, lanes), dtype=T)
         for row in range(rows.shape[0] - 1):
             for m in range(D):
                 for u in range(0, U, lanes):
@@ -261,31 +285,37 @@ def scalars_adjoint(dtype: str, l_max: int, U: int) -> Callable[..., None]:
                     outer = load(lanes, gs, (e, column + u))
                     for degree in range(R):
                         seed = multiply(outer, load(lanes, wV, (e, degree * U + u)))
-                        inner = splat(lanes, T(0.0))
+                        inner = zero
                         for m in range(degree * degree, (degree + 1) * (degree + 1)):
                             value = splat(lanes, Y[e, m])
                             functional = load(lanes, N, (row, m, u))
                             inner = multiply_add(value, functional, inner)
                             here = load(lanes, gN, (row, m, u))
                             store(gN, (row, m, u), multiply_add(value, seed, here))
-                            gY[e, m] += total(multiply(seed, functional))
-                        here = load(lanes, gwV, (e, degree * U + u))
-                        store(gwV, (e, degree * U + u), multiply_add(outer, inner, here))
+                            so_far = zero if u == 0 else load(lanes, products, (m, 0))
+                            store(products, (m, 0), multiply_add(seed, functional, so_far))
+                        if adding == 1:
+                            here = load(lanes, gwV, (e, degree * U + u))
+                            inner = multiply_add(outer, inner, here)
+                        else:
+                            inner = multiply(outer, inner)
+                        store(gwV, (e, degree * U + u), inner)
+                totals(D, lanes, products, gY, e, adding)
 
     return kernel
 
 
 @functools.cache
 def readout(dtype: str, width: int) -> Callable[..., None]:
-    """Compile `readout(rows, last, slope, ro, seed, energy, gz)`.
+    """Compile `readout(rows, last, ro, seed, energy)`.
 
-    energy (n,) float64 OUTPUT = Σ_j last · ro, and gz (E, width) OUTPUT = seed_i ro φ'(z): the
-    adjoint starts where the energy ends. `seed` (n,) is dE/d(Σ_j e_ij).
+    energy (n,) float64 OUTPUT = Σ_j last · ro. The place of `last` (E, width) is then taken by
+    dE/d last = seed_i ro, with which the adjoint starts. `seed` (n,) is dE/d(Σ_j e_ij).
     """
     T, lanes = _type(dtype), lanes_for(dtype, width)
 
     @compiled
-    def kernel(rows: Any, last: Any, slope: Any, ro: Any, seed: Any, energy: Any, gz: Any) -> None:
+    def kernel(rows: Any, last: Any, ro: Any, seed: Any, energy: Any) -> None:
         for row in range(rows.shape[0] - 1):
             summed = 0.0
             factor = splat(lanes, seed[row])
@@ -294,8 +324,7 @@ def readout(dtype: str, width: int) -> Callable[..., None]:
                 for c in range(0, width, lanes):
                     weight = load(lanes, ro, (c,))
                     edge = multiply_add(load(lanes, last, (e, c)), weight, edge)
-                    slopes = load(lanes, slope, (e, c))
-                    store(gz, (e, c), multiply(multiply(factor, weight), slopes))
+                    store(last, (e, c), multiply(factor, weight))
                 summed += total(edge)
             energy[row] = summed
 

@@ -46,9 +46,26 @@ def lanes_for(dtype: str, width: int) -> int:
     return lanes
 
 
-def _address(
+def spread(builder: Any, vector: VectorType, value: Any) -> Any:
+    """A vector all of whose elements are `value`, as LLVM instructions."""
+    undefined = ir.Constant(vector.llvm, ir.Undefined)
+    single = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), None)
+    return builder.shuffle_vector(single, undefined, mask)
+
+
+def fused_multiply_add(builder: Any, vector: VectorType, a: Any, b: Any, c: Any) -> Any:
+    """a · b + c, rounded once, as LLVM instructions."""
+    suffix = f"v{vector.lanes}f{vector.element.bitwidth}"
+    kind = ir.FunctionType(vector.llvm, [vector.llvm] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.{suffix}")
+    return builder.call(function, [a, b, c])
+
+
+def address(
     context: Any, builder: Any, array: types.Array, value: Any, indices: Any, index_types: Any
 ) -> Any:
+    """Pointer to the element at `indices`, without looking at the bounds."""
     structure = context.make_array(array)(context, builder, value)
     return cgutils.get_item_pointer2(
         context,
@@ -73,7 +90,7 @@ def load(typingctx: Any, lanes: Any, array: Any, index: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         indices = cgutils.unpack_tuple(builder, args[2], len(index))
-        pointer = _address(context, builder, array, args[1], indices, index.types)
+        pointer = address(context, builder, array, args[1], indices, index.types)
         pointer = builder.bitcast(pointer, vector.llvm.as_pointer())
         return builder.load(pointer, align=array.dtype.bitwidth // 8)
 
@@ -86,7 +103,7 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         indices = cgutils.unpack_tuple(builder, args[1], len(index))
-        pointer = _address(context, builder, array, args[0], indices, index.types)
+        pointer = address(context, builder, array, args[0], indices, index.types)
         pointer = builder.bitcast(pointer, value.llvm.as_pointer())
         builder.store(args[2], pointer, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
@@ -100,23 +117,28 @@ def splat(typingctx: Any, lanes: Any, scalar: Any) -> Any:
     vector = VectorType(scalar, lanes.literal_value)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        undefined = ir.Constant(vector.llvm, ir.Undefined)
-        zero = ir.Constant(ir.IntType(32), 0)
-        single = builder.insert_element(undefined, args[1], zero)
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), None)
-        return builder.shuffle_vector(single, undefined, mask)
+        return spread(builder, vector, args[1])
 
     return vector(lanes, scalar), codegen
 
 
-@intrinsic
-def multiply(typingctx: Any, a: Any, b: Any) -> Any:
-    """Elementwise a · b."""
+def _elementwise(name: str, description: str) -> Any:
+    """An intrinsic of two vectors that is the LLVM instruction `name`."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fmul(*args)
+    def operation(typingctx: Any, a: Any, b: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return getattr(builder, name)(*args)
 
-    return a(a, b), codegen
+        return a(a, b), codegen
+
+    operation.__doc__ = description
+    return intrinsic(operation)
+
+
+add = _elementwise("fadd", "Elementwise a + b.")
+subtract = _elementwise("fsub", "Elementwise a − b.")
+multiply = _elementwise("fmul", "Elementwise a · b.")
+divide = _elementwise("fdiv", "Elementwise a / b.")
 
 
 @intrinsic
@@ -124,10 +146,7 @@ def multiply_add(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """Elementwise a · b + c, rounded once."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        suffix = f"v{a.lanes}f{a.element.bitwidth}"
-        kind = ir.FunctionType(a.llvm, [a.llvm] * 3)
-        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.{suffix}")
-        return builder.call(function, args)
+        return fused_multiply_add(builder, a, *args)
 
     return a(a, b, c), codegen
 
@@ -151,3 +170,65 @@ def total(typingctx: Any, a: Any) -> Any:
         return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
     return a.element(a), codegen
+
+
+@intrinsic(prefer_literal=True)
+def totals(
+    typingctx: Any, count: Any, lanes: Any, source: Any, array: Any, row: Any, adding: Any
+) -> Any:
+    """Sums of the elements of `count` vectors, written or added to a row of `array`.
+
+    The vectors are the first rows of `source` (count, lanes). Halves of two vectors are added side
+    by side, so that all sums together take few more instructions than one alone. `array` (any,
+    width) holds them from column 0 on; its width is at least `count` rounded up to whole vectors,
+    and what is beyond `count` is unspecified. `adding` is a literal, 1 or 0.
+    """
+    n, width = count.literal_value, lanes.literal_value
+    vector = VectorType(source.dtype, width)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def place(kind: Any, value: Any, first: Any, second: int) -> Any:
+            indices = [first, ir.Constant(context.get_value_type(types.intp), second)]
+            index_types = (types.intp, types.intp)
+            pointer = address(context, builder, kind, value, indices, index_types)
+            return builder.bitcast(pointer, vector.llvm.as_pointer())
+
+        align = source.dtype.bitwidth // 8
+        intp = context.get_value_type(types.intp)
+        number = context.cast(builder, args[4], row, types.intp)
+        for begin in range(0, n, width):
+            group = [
+                builder.load(place(source, args[2], ir.Constant(intp, k), 0), align=align)
+                for k in range(begin, min(begin + width, n))
+            ]
+            group += [ir.Constant(vector.llvm, None)] * (width - len(group))
+            target = place(array, args[3], number, begin)
+            sums = _totals(builder, group)
+            if adding.literal_value:
+                sums = builder.fadd(builder.load(target, align=align), sums)
+            builder.store(sums, target, align=align)
+        return context.get_dummy_value()
+
+    return types.void(count, lanes, source, array, row, adding), codegen
+
+
+def _totals(builder: Any, group: list[Any]) -> Any:
+    """A vector of the sums of as many vectors as it has elements, as LLVM instructions.
+
+    Before each round a vector holds, for each of the vectors joined in it so far, equally many
+    partial sums in a row; neighbours are joined, and their partial sums folded in halves.
+    """
+    lanes = len(group)
+    width = lanes
+    while len(group) > 1:
+        half = width // 2
+        low = [base + k for base in range(0, 2 * lanes, width) for k in range(half)]
+        high = [index + half for index in low]
+        kind = ir.VectorType(ir.IntType(32), lanes)
+        masks = [ir.Constant(kind, mask) for mask in (low, high)]
+        group = [
+            builder.fadd(*(builder.shuffle_vector(a, b, mask) for mask in masks))
+            for a, b in zip(group[::2], group[1::2], strict=True)
+        ]
+        width = half
+    return group[0]

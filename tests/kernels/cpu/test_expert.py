@@ -56,7 +56,7 @@ def test_energies_and_gradients(changes: dict, counts: list[int], dtype: str) ->
     gradient = np.full((sum(counts), 3), np.nan, dtype)
     expert.evaluate(work, edges, energy, gradient)
     for scratch in work._flat.values():
-        scratch.fill_(float("nan"))  # whatever is read before it is written shows
+        scratch.fill(np.nan)  # whatever is read before it is written shows
     expert.evaluate(work, edges, energy, gradient)
 
     vectors = torch.tensor(edges.vectors, dtype=torch.float64, requires_grad=True)
