@@ -1,7 +1,7 @@
 """The neighbour list: one for both experts, sorted by centre, with a Verlet skin.
 
-The search itself is vesin's: on two cores it took 35 ms for 307,000 sorted pairs where matscipy
-took 43 ms, and it is small and without dependencies.
+The search is by bins and stores nothing but the list: a general search's pairs, with both atoms in
+64 bits and room to grow, took four times the memory and ten times as long.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import vesin
 from ase.geometry import complete_cell
 from numpy.typing import NDArray
 
 from duetto.errors import InputError
-from duetto.kernels.cpu.pairs import count_neighbors, keep_neighbors
+from duetto.kernels.cpu.pairs import walk_neighbors
 
 Array = NDArray[Any]
 
@@ -68,26 +67,85 @@ class NeighborList:
             InputError: a position or cell vector is not finite, or a periodic cell is flat.
         """
         check_geometry(positions, cell, self.pbc)
-        A = len(positions)
-        search = vesin.NeighborList(
-            cutoff=float(self.ranges.max()) + self.skin, full_list=True, sorted=True
-        )
-        box = complete_cell(np.where(self.pbc[:, None], cell, 0.0))
-        i, j, S = search.compute(
-            points=np.ascontiguousarray(positions),
-            box=box,
-            periodic=self.pbc,
-            quantities="ijS",
-            copy=False,
-        )
+        self.reference = self._cell = None  # not valid, should the search fail
+        self.neighbor = np.zeros(0, dtype=np.int32)  # its memory is free for the new list
+        self.shift = np.zeros((0, 3), dtype=np.int16)
         reach_squared = (self.ranges + self.skin) ** 2
-        self.first = np.zeros(A + 1, dtype=np.int64)
-        count_neighbors(i, j, S, positions, box, reach_squared, self.first)
-        self.neighbor = np.empty(self.first[-1], dtype=np.int32)
-        self.shift = np.empty((self.first[-1], 3), dtype=np.int16)
-        keep_neighbors(i, j, S, positions, box, reach_squared, self.neighbor, self.shift)
+        box = complete_cell(np.where(self.pbc[:, None], cell, 0.0))
+        bins = _Bins(positions, box, self.pbc, float(self.ranges.max(initial=0.0)) + self.skin)
+        first = np.zeros(len(positions) + 1, dtype=np.int64)
+        bins.walk(reach_squared, first, self.neighbor, self.shift, write=False)
+        self.first = np.cumsum(first)
+        neighbor = np.empty(self.first[-1], dtype=np.int32)
+        shift = np.empty((self.first[-1], 3), dtype=np.int16)
+        bins.walk(reach_squared, self.first, neighbor, shift, write=True)
+        self.neighbor, self.shift = neighbor, shift
         self.reference, self._cell = positions.copy(), cell.copy()
         self.n_rebuilds += 1
+
+
+class _Bins:
+    """Atoms sorted into bins that are no thinner than the cutoff, where the cell is that wide."""
+
+    def __init__(self, positions: Array, box: Array, pbc: Array, cutoff: float) -> None:
+        """Sort.
+
+        Args:
+            positions: (A, 3) float64, Å.
+            box: (3, 3) float64, not flat.
+            pbc: (3,) bool.
+            cutoff: the longest range, Å.
+        """
+        A, self.box, self.periodic = len(positions), box, pbc
+        inverse = np.linalg.inv(box)
+        fractional = positions @ inverse
+        self.images = np.where(pbc, np.floor(fractional), 0.0).astype(np.int32)
+        fractional -= self.images
+        self.wrapped = positions - self.images @ box
+        low = np.where(pbc, 0.0, fractional.min(axis=0, initial=np.inf))
+        span = np.where(pbc, 1.0, fractional.max(axis=0, initial=-np.inf) - low)
+        height = span / np.linalg.norm(inverse, axis=0)
+        self.bins = self._numbers(height, cutoff, A)
+        wide = np.ceil(cutoff * self.bins / np.maximum(height, 1e-9 * cutoff + 1e-300))
+        self.reach = np.where(pbc, wide, np.minimum(wide, self.bins - 1)).astype(np.int64)
+        place = (fractional - low) * (self.bins / np.maximum(span, 1e-300))
+        self.place = np.minimum(place, self.bins - 1).astype(np.int32)
+        number = np.ravel_multi_index(tuple(self.place.T), tuple(self.bins))
+        self.order = np.argsort(number, kind="stable").astype(np.int32)
+        counts = np.bincount(number, minlength=int(self.bins.prod()))
+        self.first = np.concatenate([[0], np.cumsum(counts)])
+        self.sorted = self.wrapped[self.order]
+
+    @staticmethod
+    def _numbers(height: Array, cutoff: float, atoms: int) -> NDArray[np.int64]:
+        """How many bins along each axis: not many more than atoms, however empty the space."""
+        most = np.maximum(height / max(cutoff, 1e-3), 1.0)
+        while most.prod() > 4 * atoms + 64:
+            most[most.argmax()] /= 2.0
+        numbers: NDArray[np.int64] = most.astype(np.int64)
+        return numbers
+
+    def walk(
+        self, range_squared: Array, first: Array, neighbor: Array, shift: Array, *, write: bool
+    ) -> None:
+        """See `duetto.kernels.cpu.pairs.walk_neighbors`."""
+        walk_neighbors(
+            self.wrapped,
+            self.images,
+            self.place,
+            self.bins,
+            self.reach,
+            self.periodic,
+            self.first,
+            self.order,
+            self.sorted,
+            self.box,
+            range_squared,
+            write,
+            first,
+            neighbor,
+            shift,
+        )
 
 
 def check_geometry(positions: Array, cell: Array, pbc: Array) -> None:

@@ -1,7 +1,7 @@
-"""From a list of pairs at one cutoff to neighbours within each atom's own reach.
+"""Neighbours of every atom by bins: each atom looks into the bins around its own.
 
-Both functions walk the pairs twice rather than store a distance for each: a large list is what
-limits the size of a system.
+The walk is made twice, once to count and once to write, so that nothing is stored but the list
+itself: that is what limits the size of a system.
 """
 
 from __future__ import annotations
@@ -12,57 +12,87 @@ from duetto.kernels.cpu.compiling import compiled
 
 
 @compiled
-def _within_reach(
-    pair: int, i: Any, j: Any, shift: Any, positions: Any, cell: Any, reach_squared: Any
-) -> bool:
-    a, b = i[pair], j[pair]
-    distance_squared = 0.0
-    for k in range(3):
-        image = (
-            shift[pair, 0] * cell[0, k] + shift[pair, 1] * cell[1, k] + shift[pair, 2] * cell[2, k]
-        )
-        difference = positions[b, k] - positions[a, k] + image
-        distance_squared += difference * difference
-    return distance_squared < reach_squared[a]
+def _bin_and_image(at: int, bins: int, periodic: bool) -> tuple[int, int, bool]:
+    """The bin along one axis, in which image of the cell, and whether there is one at all."""
+    if 0 <= at < bins:
+        return at, 0, True
+    if not periodic:
+        return 0, 0, False
+    image = at // bins
+    return at - image * bins, image, True
 
 
 @compiled
-def count_neighbors(
-    i: Any, j: Any, shift: Any, positions: Any, cell: Any, reach_squared: Any, first: Any
+def walk_neighbors(
+    wrapped: Any,
+    images: Any,
+    place: Any,
+    bins: Any,
+    reach: Any,
+    periodic: Any,
+    bin_first: Any,
+    order: Any,
+    sorted_positions: Any,
+    cell: Any,
+    range_squared: Any,
+    write: bool,
+    first: Any,
+    neighbor: Any,
+    shift: Any,
 ) -> None:
-    """Where each atom's neighbours begin, once the pairs beyond its reach are left out.
+    """Count or write the neighbours of every atom within its own range.
 
     Args:
-        i, j: (P,) pairs, ascending in i.
-        shift: (P, 3) periodic images.
-        positions: (A, 3) float64.
-        cell: (3, 3) float64.
-        reach_squared: (A,) float64.
-        first: (A + 1,) int64 OUTPUT, zero on entry.
+        wrapped: (A, 3) float64, positions inside the cell along periodic axes, Å.
+        images: (A, 3) int32, in which image of the cell each atom was before.
+        place: (A, 3) int32, each atom's bin along each axis.
+        bins: (3,) int64, how many bins there are.
+        reach: (3,) int64, how many bins on either side hold all that is within range.
+        periodic: (3,) bool.
+        bin_first: (product of bins + 1,) int64, where each bin begins in `order`.
+        order: (A,) int32, atoms by bin.
+        sorted_positions: (A, 3), `wrapped` in that order.
+        cell: (3, 3) float64, rows are the cell's vectors.
+        range_squared: (A,) float64.
+        write: whether to write rather than to count.
+        first: (A + 1,) int64, where each atom's neighbours begin. Of the counting OUTPUT, zero on
+            entry: the number of neighbours one place after the atom's own.
+        neighbor: (list,) int32 OUTPUT of the writing.
+        shift: (list, 3) int16 OUTPUT of the writing, image of each neighbour in cell vectors.
     """
-    for pair in range(i.shape[0]):
-        if _within_reach(pair, i, j, shift, positions, cell, reach_squared):
-            first[i[pair] + 1] += 1
-    for atom in range(first.shape[0] - 1):
-        first[atom + 1] += first[atom]
-
-
-@compiled
-def keep_neighbors(
-    i: Any,
-    j: Any,
-    shift: Any,
-    positions: Any,
-    cell: Any,
-    reach_squared: Any,
-    neighbor: Any,
-    neighbor_shift: Any,
-) -> None:
-    """Write the neighbours that were counted: neighbor (list,) and shift (list, 3), both OUTPUT."""
-    slot = 0
-    for pair in range(i.shape[0]):
-        if _within_reach(pair, i, j, shift, positions, cell, reach_squared):
-            neighbor[slot] = j[pair]
-            for k in range(3):
-                neighbor_shift[slot, k] = shift[pair, k]
-            slot += 1
+    for i in range(wrapped.shape[0]):
+        found = first[i] if write else 0
+        for da in range(-reach[0], reach[0] + 1):
+            a, ka, inside = _bin_and_image(place[i, 0] + da, bins[0], periodic[0])
+            if not inside:
+                continue
+            for db in range(-reach[1], reach[1] + 1):
+                b, kb, inside = _bin_and_image(place[i, 1] + db, bins[1], periodic[1])
+                if not inside:
+                    continue
+                for dc in range(-reach[2], reach[2] + 1):
+                    c, kc, inside = _bin_and_image(place[i, 2] + dc, bins[2], periodic[2])
+                    if not inside:
+                        continue
+                    x = ka * cell[0, 0] + kb * cell[1, 0] + kc * cell[2, 0] - wrapped[i, 0]
+                    y = ka * cell[0, 1] + kb * cell[1, 1] + kc * cell[2, 1] - wrapped[i, 1]
+                    z = ka * cell[0, 2] + kb * cell[1, 2] + kc * cell[2, 2] - wrapped[i, 2]
+                    own = ka == 0 and kb == 0 and kc == 0
+                    here = (a * bins[1] + b) * bins[2] + c
+                    for k in range(bin_first[here], bin_first[here + 1]):
+                        dx = sorted_positions[k, 0] + x
+                        dy = sorted_positions[k, 1] + y
+                        dz = sorted_positions[k, 2] + z
+                        if dx * dx + dy * dy + dz * dz >= range_squared[i]:
+                            continue
+                        j = order[k]
+                        if own and j == i:
+                            continue
+                        if write:
+                            neighbor[found] = j
+                            shift[found, 0] = ka + images[i, 0] - images[j, 0]
+                            shift[found, 1] = kb + images[i, 1] - images[j, 1]
+                            shift[found, 2] = kc + images[i, 2] - images[j, 2]
+                        found += 1
+        if not write:
+            first[i + 1] = found

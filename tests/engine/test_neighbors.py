@@ -80,3 +80,35 @@ def test_flat_periodic_cell_is_refused() -> None:
     nl = NeighborList(np.full(2, 3.0), np.array([True, True, False]), skin=0.0)
     with pytest.raises(InputError, match="zero or parallel"):
         nl.rebuild(np.eye(2, 3), np.array([[1.0, 0, 0], [2.0, 0, 0], [0, 0, 9.0]]))
+
+
+@pytest.mark.parametrize("pbc", [False, True, (True, False, True)])
+@pytest.mark.parametrize(
+    ("count", "box"),
+    [
+        (1, (3.0, 3.0, 3.0)),  # its own images are its neighbours
+        (5, (400.0, 300.0, 500.0)),  # far more bins than atoms, if each were as thin as the range
+        (300, (2.5, 90.0, 4.0)),  # a rod, thinner than the range
+        (150, (40.0, 40.0, 0.0)),  # a sheet without thickness
+    ],
+    ids=["one", "gas", "rod", "sheet"],
+)
+def test_odd_shapes(count: int, box: tuple[float, ...], pbc: bool | tuple[bool, ...]) -> None:
+    rng = np.random.default_rng(count)
+    cell = np.diag(np.where(np.array(box) > 0, box, 7.0))
+    atoms = Atoms(f"Pt{count}", rng.uniform(size=(count, 3)) * box, cell=cell, pbc=pbc)
+    ranges = np.full(count, 6.0)
+    nl = NeighborList(ranges, atoms.pbc, skin=0.0)
+    nl.rebuild(atoms.positions, atoms.cell.array)
+    assert pairs(nl) == expected(atoms, ranges)
+    nl.rebuild(atoms.positions, atoms.cell.array)
+    assert pairs(nl) == expected(atoms, ranges)
+
+
+def test_atoms_on_the_cell_s_faces() -> None:
+    positions = np.array([[0.0, 0.0, 0.0], [-1e-17, 5.0, 10.0], [10.0, 10.0, 10.0], [5.0, 5, 5]])
+    atoms = Atoms("Pt4", positions, cell=[10.0, 10.0, 10.0], pbc=True)
+    ranges = np.full(4, 5.5)
+    nl = NeighborList(ranges, atoms.pbc, skin=0.0)
+    nl.rebuild(atoms.positions, atoms.cell.array)
+    assert pairs(nl) == expected(atoms, ranges)
