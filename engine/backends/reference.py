@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from duetto.backends.base import Evaluation, ExpertWork
+from duetto.kernels.fixed_order import sums_in_fixed_order
 from duetto.kernels.folded import FoldedExpert, atomic_energies
 from duetto.neighbors import NeighborList
 
@@ -53,7 +54,7 @@ class ReferenceBackend:
         energies = torch.zeros(A, dtype=torch.float64, device=self.device)
         forces = torch.zeros(A, 3, dtype=torch.float64, device=self.device)
         virial = torch.zeros(3, 3, dtype=torch.float64, device=self.device)
-        with _float32_products(self._products):
+        with _float32_products(self._products), sums_in_fixed_order():
             for job in work:
                 for centres, weight in _chunks(job, neighbors):
                     self._add(job, centres, weight, x, box, neighbors, energies, forces, virial)

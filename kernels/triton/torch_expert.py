@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from duetto.kernels.fixed_order import sums_in_fixed_order
 from duetto.kernels.folded import FoldedExpert, atomic_energies
 from duetto.kernels.triton.neighbor_list import N_TILES, Edges
 
@@ -39,7 +40,7 @@ class TorchExpert:
         centre = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
         before = counts.cumsum(0) - counts
         slots = begin[centre] + torch.arange(len(centre), device=rows.device) - before[centre]
-        with torch.enable_grad():
+        with torch.enable_grad(), sums_in_fixed_order():
             vectors = edges.vectors[:, slots].T.double().requires_grad_()
             result = atomic_energies(
                 self._expert,
