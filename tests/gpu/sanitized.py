@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from tests.gpu.systems import layered, on_gpu, system, tensors
-from tests.gpu.test_dynamics import dynamics
+from tests.gpu.test_dynamics import bath, dynamics
 
 
 def main() -> None:
@@ -17,9 +17,10 @@ def main() -> None:
         for precision in ("fp32", "bf16x3"):
             potential = on_gpu(atoms, pair, layered(atoms), precision=precision)
             potential.evaluate(*tensors(atoms))
-    run, _ = dynamics(48, 900.0, skin=0.05)
-    run.mixture.capturable = False
-    run.run(5)
+    for thermostat in (None, bath(900.0)):
+        run, _ = dynamics(48, 900.0, skin=0.05, thermostat=thermostat)
+        run.mixture.capturable = False
+        run.run(5)
     torch.cuda.synchronize()
     print("finished")
 

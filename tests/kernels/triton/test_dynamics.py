@@ -38,7 +38,8 @@ def mixture(atoms: Atoms, device: str, weights: list[float]) -> Mixture:
     neighbors = NeighborList(types, cutoffs, pbc, skin=SKIN, dtype=torch.float64)
     first = LennardJones(SIGMA, EPSILON, CUTOFF)
     second = LennardJones(SIGMA, 2 * EPSILON, CUTOFF)
-    field = Mixture(neighbors, (first, second))
+    # The experts read sizes on the host, which no graph can capture.
+    field = Mixture(neighbors, (first, second), capturable=False)
     field.set_weights(torch.tensor(weights, dtype=torch.float64))
     return field
 
