@@ -197,6 +197,7 @@ def test_self_check_passes_and_catches_a_wrong_backend(dtype: str) -> None:
     x, cell = torch.tensor(atoms.positions), torch.tensor(atoms.cell.array)
     assert p.self_check(x, cell) < (1e-5 if dtype == "float32" else 1e-12)
     p.backend.experts["hf"].PV.matrix *= 1.001
+    p.backend.experts["hf"].PV.transposed *= 1.001
     with pytest.raises(RunStopped, match="differs from the reference"):
         p.self_check(x, cell)
 
