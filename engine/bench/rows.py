@@ -47,6 +47,7 @@ class Row:
         force_error: largest error of a force over the largest force, against the independent
             evaluation named in `checked_against`.
         rounds: how many times it was timed, in turn with the others.
+        allocator: `keep` or `system`, see `duetto.bench.allocator`.
     """
 
     system: str
@@ -77,6 +78,7 @@ class Row:
     force_error: float
     checked_against: str
     rounds: int
+    allocator: str
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

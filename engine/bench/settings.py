@@ -47,6 +47,7 @@ class BenchSettings:
         rounds: how often everything is timed, in turns.
         nequip_max_atoms: nequip is not run on larger structures; it needs 30 to 100 kB per edge.
         memory: measure the mixtures' peak memory too, in processes of their own.
+        allocator: what the process does with freed memory, as `duetto.bench.allocator` names it.
         aoti_cache: folder of nequip's compiled models; default: in the user's cache folder.
     """
 
@@ -61,6 +62,7 @@ class BenchSettings:
     rounds: int = 7
     nequip_max_atoms: int = 1200
     memory: bool = False
+    allocator: str = "system"
     aoti_cache: Path | None = None
 
     def __post_init__(self) -> None:

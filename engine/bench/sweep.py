@@ -178,6 +178,7 @@ def _row(
         force_error=candidate.force_error,
         checked_against=candidate.checked_against,
         rounds=settings.rounds,
+        allocator=settings.allocator,
         **_conditions(settings),
     )
 

@@ -57,6 +57,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     how.add_argument("--nequip-max-atoms", type=int, default=1200, metavar="N")
     how.add_argument("--memory", action="store_true", help="measure peak memory too")
+    how.add_argument(
+        "--allocator",
+        default="keep",
+        help="keep freed memory, which helps engines that allocate much, or as the system does",
+    )
     _register_output(parser)
 
 
@@ -94,10 +99,22 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _set_allocator(args: argparse.Namespace) -> None:
+    from duetto.bench.allocator import ALLOCATORS, keep_freed_memory
+    from duetto.errors import InputError
+
+    if args.allocator not in ALLOCATORS:
+        raise InputError(f"--allocator {args.allocator}: use one of {', '.join(ALLOCATORS)}")
+    if args.allocator == "keep" and not keep_freed_memory():
+        _say("freed memory goes back to the system: this malloc is not glibc's")
+        args.allocator = "system"
+
+
 def _throughput(args: argparse.Namespace) -> int:
     from duetto.bench.rows import append_csv, table, to_json
     from duetto.bench.sweep import measure
 
+    _set_allocator(args)
     cases, settings = _inputs(args)
     rows = measure(cases, settings, _say)
     if args.csv is not None:
@@ -149,6 +166,7 @@ def _inputs(args: argparse.Namespace) -> tuple[list[Case], BenchSettings]:
         rounds=args.rounds if args.rounds is not None else 21 if args.profile else 7,
         nequip_max_atoms=args.nequip_max_atoms,
         memory=args.memory,
+        allocator=args.allocator,
     )
 
 

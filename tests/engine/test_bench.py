@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -36,6 +37,12 @@ LEAST_COLUMNS = {
     *("threads", "step_ms_median", "step_ms_min", "us_per_edge", "speedup_vs_nequip_best"),
     "share_of_ideal",
 }
+
+
+@pytest.fixture(autouse=True)
+def malloc_is_left_alone(monkeypatch) -> None:
+    """The command changes it for the whole process, which here is that of all tests."""
+    monkeypatch.setattr("duetto.bench.allocator.keep_freed_memory", lambda: True)
 
 
 def _pair(lf: str | None = "lf16", species: tuple[str, ...] = ("Pt",)) -> ExpertPair:
@@ -241,6 +248,30 @@ def test_compiled_models_are_kept_apart_and_whole(monkeypatch, tmp_path: Path) -
     assert set(tmp_path.iterdir()) == others | {first}
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc")
+def test_freed_memory_is_kept() -> None:
+    """Blocks that glibc would map anew each time cost no page faults the second time."""
+    program = """
+import resource, sys
+from duetto.bench.allocator import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+for turn in range(4):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [bytearray(64 << 20) for _ in range(3)]
+    del blocks
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults)
+"""
+    faults = {}
+    for allocator in ("keep", "system"):
+        command = [sys.executable, "-c", program, allocator]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        faults[allocator] = int(done.stdout)
+    # At 64 MB a block is above any threshold that glibc comes to by itself (32 MB).
+    assert faults["keep"] < 10 < faults["system"]
+
+
 def test_missing_package_is_named(monkeypatch) -> None:
     from duetto.bench import nequip_engines
 
@@ -277,7 +308,7 @@ def test_table_shows_what_was_not_measured_as_a_dash() -> None:
     row = Row(
         *("pt", "lf32", None, 4.0, None, 10, 100, 1.0, "full_hf", "model", "torch", "cpu"),
         *("float32", 1, 2.0, 1.0, None, 20.0, None, None, None, 1.0, None, None, None, 1e-7),
-        *("reference", 3),
+        *("reference", 3, "system"),
     )
     header, line = table([row]).splitlines()
     assert "µs/edge" in header
@@ -340,6 +371,7 @@ def test_memory_is_that_of_the_evaluation() -> None:
         (["--complex-fraction", "1.5"], "complex fraction 1.5"),
         (["--engines", "lammps"], "engine 'lammps'"),
         (["--interfaces", "pymatgen"], "interface 'pymatgen'"),
+        (["--allocator", "jemalloc"], "--allocator jemalloc: use one of keep, system"),
         (["--rounds", "0"], "0 rounds"),
         (["--threads", "0"], "--threads 0"),
         (["--atoms", "1"], "1 atoms: use at least 4"),
@@ -367,6 +399,9 @@ def test_command_prints_json_alone(capsys, tmp_path: Path) -> None:
     rows = json.loads(capsys.readouterr().out)
     assert [row["engine"] for row in rows] == ["full_hf", "full_lf", "mixture"]
     assert len(path.read_text().splitlines()) == 4
+    assert {row["allocator"] for row in rows} == {"keep"}
+    with path.open() as stream:
+        assert {row["allocator"] for row in csv.DictReader(stream)} == {"keep"}
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
