@@ -78,7 +78,7 @@ class Row:
     force_error: float
     checked_against: str
     rounds: int
-    allocator: str
+    allocator: str = "system"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
