@@ -5,7 +5,7 @@
 #     bash scripts/gpu.sh                  all of it, about half an hour
 #     bash scripts/gpu.sh --tests          the tests alone
 #     bash scripts/gpu.sh --bench          the benchmarks, after a short check
-#     bash scripts/gpu.sh --quick          fewer steps, sizes and rounds: some minutes
+#     bash scripts/gpu.sh --quick          fewer steps, sizes and rounds, no sanitizer: some minutes
 #     bash scripts/gpu.sh --out DIR        rows to DIR instead of bench/results
 #
 # Installs nothing. PYTHON names the interpreter (default python3); it needs torch with CUDA, triton
@@ -114,7 +114,8 @@ if [ -n "$tests" ]; then
     run_pytest ${workers[@]+"${workers[@]}"} tests/kernels/triton tests/engine/backends -m "not gpu" \
         --ignore tests/kernels/triton/test_expert_offline.py \
         --ignore tests/kernels/triton/test_offline.py || exit 1
-    run_pytest -s tests/gpu/test_dynamics.py tests/gpu/test_sanitizer.py || exit 1
+    run_pytest -s tests/gpu/test_dynamics.py || exit 1
+    [ -n "$quick" ] || run_pytest tests/gpu/test_sanitizer.py || exit 1
 else
     run_pytest ${workers[@]+"${workers[@]}"} "${correct[@]}" || exit 1
 fi
@@ -123,10 +124,13 @@ fi
 mkdir -p "$out"
 name="$("$python" -c 'import re, torch; print(re.sub(r"\W+", "_", torch.cuda.get_device_name()).lower())')"
 sizes=(500 4000 32000 256000 1000000) engine_sizes=(500 2000 10000) rounds=7
-[ -z "$quick" ] || { sizes=(500 32000) engine_sizes=(500) rounds=3; }
+pair_sizes=(4000 256000)
+[ -z "$quick" ] || { sizes=(500 32000) engine_sizes=(500) rounds=3 pair_sizes=(32000); }
 
 "$python" scripts/gpu_benchmark.py --out "$out/steps_$name.csv" \
     --atoms "${sizes[@]}" --rounds "$rounds"
+"$python" scripts/gpu_benchmark.py --out "$out/steps_$name.csv" --system ptco \
+    --pair examples/ptco/ptco.duetto --atoms "${pair_sizes[@]}" --rounds "$rounds"
 # Mixture, full HF, full LF and, where it is installed, nequip eager and compiled; each is checked
 # against the others before it is timed.
 "$python" -c 'import sys; from duetto.cli import main; sys.exit(main())' bench \
