@@ -16,10 +16,11 @@ from duetto.potential import Potential
 
 Array = NDArray[np.float64]
 
-TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10, "bf16x3": 2e-4, "tf32": 2e-2}
 """Largest error of a force over the largest force. Float32 rounds to 6e-8, and a force is a sum of
 some hundred terms of both signs, of networks some ten roundings deep: 1e-6 is usual. Float64 has
-eight digits more."""
+eight digits more. Products of float32 numbers in bf16x3 round to 2⁻¹⁶ = 1.5e-5 each, in TF32 to
+2⁻¹¹, which is all that is allowed for then: ten products deep, or some more."""
 
 _SAMPLE = 24
 
@@ -32,7 +33,7 @@ def require_agreement(
     Args:
         name: what is checked, for the message.
         forces, expected: (A, 3) eV/Å.
-        dtype: of the less precise of the two.
+        dtype: of the less precise of the two, or its products' precision, a key of TOLERANCE.
         largest: eV/Å, the largest force; by default that of `expected`.
 
     Raises:
@@ -75,9 +76,8 @@ def check_with_reference(potential: Potential, atoms: Atoms) -> float:
     ).forces.numpy()
     name = f"backend {potential.backend.name} on {potential.device}"
     largest = float(np.abs(forces).max())
-    return require_agreement(
-        name, forces[sample], expected[sample], potential.dtype, largest=largest
-    )
+    precision = potential.precision if potential.precision in TOLERANCE else potential.dtype
+    return require_agreement(name, forces[sample], expected[sample], precision, largest=largest)
 
 
 def expert_work(

@@ -39,7 +39,10 @@ class ForeignEngines:
         if s.nequip_max_atoms < A:
             self.say(f"nequip is not run on {A} atoms: its time per edge on fewer is used")
             return []
-        potential = own_potential(case, s, np.ones(A))
+        # In the arithmetic that nequip has, so that a difference of models is not taken for one
+        # of products.
+        exact = "fp32" if s.dtype == "float32" else "auto"
+        potential = own_potential(case, s, np.ones(A), exact)
         ours = potential.evaluate(*tensors(case.atoms, s.device)).forces.cpu().numpy()
         made = [self._candidate(*engine, case, n_edges, ours) for engine in wanted]
         return [candidate for candidate in made if candidate is not None]

@@ -35,8 +35,10 @@ def _partitions(case: Case, settings: BenchSettings) -> list[tuple[str, Array]]:
     ]
 
 
-def own_potential(case: Case, settings: BenchSettings, weights: Array) -> Potential:
-    """The potential of the case's atoms with these weights."""
+def own_potential(
+    case: Case, settings: BenchSettings, weights: Array, precision: str = "auto"
+) -> Potential:
+    """The potential of the case's atoms with these weights, and products in this precision."""
     return Potential(
         settings.pair,
         case.atoms.get_chemical_symbols(),
@@ -45,6 +47,7 @@ def own_potential(case: Case, settings: BenchSettings, weights: Array) -> Potent
         device=settings.device,
         dtype=settings.dtype,
         backend=settings.backend,
+        precision=precision,
     )
 
 
