@@ -83,17 +83,17 @@ def test_harmonics(measure, matrix_product) -> None:
 def test_radial(measure, matrix_product) -> None:
     kernel = radial.bessel(DTYPE, B, 6.0, True)
     inverse, roots = np.full(1, 0.1, dtype=DTYPE), np.arange(1, B + 1).astype(DTYPE)
-    basis, slope = _empty(E, B), _empty(E, B)
+    basis, slope = _empty(B, E), _empty(B, E)
     measure(lambda: kernel(LENGTH, PAIR, inverse, roots, basis, slope), matrix_product, CALLS)
 
 
 def test_two_body(measure, matrix_product) -> None:
-    kernel, basis = stages.two_body(DTYPE, B, H, "silu"), _numbers(E, B)
+    kernel, basis = stages.two_body(DTYPE, B, H, "silu"), _numbers(B, E)
     measure(lambda: kernel(basis, PAIR, K1, HIDDEN, 0, SLOPE), matrix_product, CALLS)
 
 
 def test_two_body_adjoint(measure, matrix_product) -> None:
-    kernel, slope = stages.two_body_adjoint(DTYPE, B, H), _numbers(E, B)
+    kernel, slope = stages.two_body_adjoint(DTYPE, B, H), _numbers(B, E)
     out = _empty(E)
     measure(lambda: kernel(GHIDDEN, 0, SLOPE, slope, PAIR, K1, out), matrix_product, CALLS)
 

@@ -272,7 +272,7 @@ class CPUExpert:
         """
         E = chunk.num_edges
         length, Y = work("length", E), work("Y", E, self.D)
-        B, dB = work("B", E, self.B), work("dB", E, self.B)
+        B, dB = work("B", self.B, E), work("dB", self.B, E)
         self._lengths(chunk.vectors, length)
         self._harmonics(chunk.vectors, length, Y)
         self._radial(length, chunk.pair, self.inverse_cutoff, self.roots, B, dB)

@@ -37,7 +37,7 @@ def _type(dtype: str) -> Any:
 
 @functools.cache
 def two_body(dtype: str, size: int, width: int, activation: str | None) -> Callable[..., None]:
-    """Compile `two_body(B, pair, K1, h, column, slope)`: h = φ(B · K1[pair]).
+    """Compile `two_body(B, pair, K1, h, column, slope)`: h = φ(Bᵀ · K1[pair]), B (size, E).
 
     h (E, any), columns `column` … + width, and slope (E, width) are OUTPUT.
     """
@@ -47,15 +47,15 @@ def two_body(dtype: str, size: int, width: int, activation: str | None) -> Calla
     @compiled
     def kernel(B: Any, pair: Any, K1: Any, h: Any, column: int, slope: Any) -> None:
         z = np.empty((_PANEL, width), dtype=T)
-        for begin in range(0, B.shape[0], _PANEL):
-            end = min(begin + _PANEL, B.shape[0])
+        for begin in range(0, B.shape[1], _PANEL):
+            end = min(begin + _PANEL, B.shape[1])
             for e in range(begin, end):
                 t = pair[e]
                 for c in range(0, width, lanes):
                     sums = splat(lanes, T(0.0))
                     for b in range(size):
                         weight = load(lanes, K1, (t, b, c))
-                        sums = multiply_add(splat(lanes, B[e, b]), weight, sums)
+                        sums = multiply_add(splat(lanes, B[b, e]), weight, sums)
                     store(z, (e - begin, c), sums)
             phi(z, end - begin, h, begin, column, slope)
 
@@ -66,13 +66,13 @@ def two_body(dtype: str, size: int, width: int, activation: str | None) -> Calla
 def two_body_adjoint(dtype: str, size: int, width: int) -> Callable[..., None]:
     """Compile `two_body_adjoint(gh, column, slope, dB, pair, K1, gr)`.
 
-    gr (E,) OUTPUT = Σ_b dB_b K1[pair]_b · (gh φ'(z)), with gh (E, any) from `column` on.
+    gr (E,) OUTPUT = Σ_b dB_b K1[pair]_b · (gh φ'(z)), with dB (size, E), gh (E, any) from `column`.
     """
     T, lanes = _type(dtype), lanes_for(dtype, width)
 
     @compiled
     def kernel(gh: Any, column: int, slope: Any, dB: Any, pair: Any, K1: Any, gr: Any) -> None:
-        for e in range(dB.shape[0]):
+        for e in range(dB.shape[1]):
             t = pair[e]
             sums = splat(lanes, T(0.0))
             for c in range(0, width, lanes):
@@ -80,7 +80,7 @@ def two_body_adjoint(dtype: str, size: int, width: int) -> Callable[..., None]:
                 change = splat(lanes, T(0.0))
                 for b in range(size):
                     weight = load(lanes, K1, (t, b, c))
-                    change = multiply_add(splat(lanes, dB[e, b]), weight, change)
+                    change = multiply_add(splat(lanes, dB[b, e]), weight, change)
                 sums = multiply_add(change, gz, sums)
             gr[e] = total(sums)
 

@@ -39,14 +39,14 @@ def test_basis_and_slope(basis: BesselBasis | SplineBasis, dtype: str) -> None:
     else:
         kernel = spline(dtype, basis.num_splines, basis.spline_span)
         roots = np.zeros(0, dtype)
-    B = np.full((60, basis.size), np.nan, dtype)
+    B = np.full((basis.size, 60), np.nan, dtype)
     dB = np.full_like(B, np.nan)
     kernel(length, pair, (1 / CUTOFFS).astype(dtype), roots, B, dB)
     r = torch.tensor(length, dtype=torch.float64)
     value, slope = torch.autograd.functional.jvp(
         lambda r: basis(r / torch.tensor(CUTOFFS[pair])), r, torch.ones_like(r)
     )
-    for found, expected in ((B, value.numpy()), (dB, slope.numpy())):
+    for found, expected in ((B, value.numpy().T), (dB, slope.numpy().T)):
         assert np.abs(found - expected).max() < RELATIVE[dtype] * np.abs(expected).max()
 
 
