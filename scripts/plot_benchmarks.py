@@ -19,8 +19,17 @@ ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- rows -->", "<!-- end of rows -->"
 SAME = (
     *("system", "architecture", "lf_architecture", "r_max", "n_atoms", "complex_fraction"),
-    *("engine", "interface", "device", "dtype", "threads", "processor"),
+    *("engine", "interface", "device", "dtype", "threads", "processor", "allocator"),
 )
+ALLOCATORS = {"keep": "freed memory kept", "system": "as installed"}
+STANDARD = {
+    "architecture": "hf64",
+    "system": "pt",
+    "r_max": 5.0,
+    "dtype": "float32",
+    "interface": "model",
+    "allocator": "keep",
+}
 LABELS = {"mixture": "mixture, 10 % complex", "full_hf": "full HF", "full_lf": "full LF"}
 
 Row = dict[str, str]
@@ -54,28 +63,40 @@ def condition(row: Row) -> str:
     return f"{row['architecture']} {row['system']} {float(row['r_max']):g} Å{short}"
 
 
+def per_atom(row: Row) -> float:
+    """Median time of a step over atoms, µs."""
+    return 1000 * float(row["step_ms_median"]) / int(row["n_atoms"])
+
+
 def draw_speedups(rows: Sequence[Row], path: Path) -> None:
     """Bars: full HF against nequip's best, condition by condition."""
-    smallest = min(int(row["n_atoms"]) for row in rows if row["engine"] == "nequip_eager")
+    smallest = min(int(row["n_atoms"]) for row in rows if row["engine"].startswith("nequip"))
     near = [row for row in rows if int(row["n_atoms"]) <= 1.2 * smallest]
     bars = chosen(near, engine="full_hf", interface="model", threads=most_threads(rows))
     bars = [row for row in bars if row["speedup_vs_nequip_best"]]
-    figure = Figure(figsize=(8, 0.45 * len(bars) + 1.2), layout="constrained")
+    conditions = list(dict.fromkeys(condition(row) for row in bars))
+    figure = Figure(figsize=(8, 0.55 * len(conditions) + 1.4), layout="constrained")
     axes = figure.subplots()
-    values = [float(row["speedup_vs_nequip_best"]) for row in bars]
-    drawn = axes.barh([condition(row) for row in bars], values, color="#4c72b0")
-    axes.bar_label(drawn, [f"{value:.1f}×" for value in values], padding=3)
+    colours = {"keep": "#4c72b0", "system": "#b0c4de"}
+    for offset, (allocator, label) in zip((0.0, 0.36), ALLOCATORS.items(), strict=True):
+        of_kind = chosen(bars, allocator=allocator)
+        if not of_kind:
+            continue
+        places = [conditions.index(condition(row)) + offset for row in of_kind]
+        values = [float(row["speedup_vs_nequip_best"]) for row in of_kind]
+        drawn = axes.barh(places, values, height=0.36, color=colours[allocator], label=label)
+        axes.bar_label(drawn, [f"{value:.1f}×" for value in values], padding=3)
+    axes.set_yticks([place + 0.18 for place in range(len(conditions))], conditions)
     axes.invert_yaxis()
-    axes.set_xlabel("speed-up of full HF over nequip's faster engine, same weights")
+    axes.set_xlabel("speed-up of one expert over nequip's faster engine, same weights")
     axes.margins(x=0.12)
+    axes.legend(title="memory allocator", loc="lower right")
     figure.savefig(path, dpi=150)
 
 
 def draw_sizes(rows: Sequence[Row], path: Path) -> None:
     """Time per atom of each engine by the number of atoms."""
-    standard = chosen(
-        rows, architecture="hf64", system="pt", r_max=5.0, dtype="float32", interface="model"
-    )
+    standard = chosen(rows, **STANDARD)
     standard = chosen(standard, threads=most_threads(rows))
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -87,13 +108,13 @@ def draw_sizes(rows: Sequence[Row], path: Path) -> None:
         ]
         of_engine.sort(key=lambda row: int(row["n_atoms"]))
         sizes = [int(row["n_atoms"]) for row in of_engine]
-        times = [1000 * float(row["step_ms_median"]) / int(row["n_atoms"]) for row in of_engine]
+        times = [per_atom(row) for row in of_engine]
         axes.loglog(sizes, times, "o-", label=label)
     nequip = chosen(standard, engine=("nequip_eager", "nequip_aoti"))
     for engine, marker in (("nequip_eager", "^"), ("nequip_aoti", "v")):
         points = chosen(nequip, engine=engine)
         sizes = [int(row["n_atoms"]) for row in points]
-        times = [1000 * float(row["step_ms_median"]) / int(row["n_atoms"]) for row in points]
+        times = [per_atom(row) for row in points]
         axes.loglog(sizes, times, marker, label=engine.replace("_", " ") + ", full HF")
     axes.set_xlabel("atoms")
     axes.set_ylabel("µs per atom and step")
@@ -104,9 +125,7 @@ def draw_sizes(rows: Sequence[Row], path: Path) -> None:
 
 def draw_fractions(rows: Sequence[Row], path: Path) -> None:
     """Reached and ideal speed-up of the mixture over full HF by the share of complex atoms."""
-    mixtures = chosen(
-        rows, architecture="hf64", system="pt", r_max=5.0, dtype="float32", interface="model"
-    )
+    mixtures = chosen(rows, **STANDARD)
     mixtures = chosen(mixtures, engine="mixture", threads=most_threads(rows))
     counts = [int(row["n_atoms"]) for row in mixtures]
     # The size with the most fractions, the larger of two with as many.
@@ -159,6 +178,7 @@ def tables(rows: Sequence[Row]) -> str:
             f"{float(row['r_max']):g}",
             row["dtype"],
             row["threads"],
+            row["allocator"],
             f"{int(row['n_atoms']):,}",
             shown(row, "complex_fraction", ".3f"),
             row["engine"],
@@ -167,6 +187,7 @@ def tables(rows: Sequence[Row]) -> str:
             shown(row, "step_ms_min", ".3f"),
             shown(row, "cpu_ms_min", ".3f"),
             shown(row, "us_per_edge", ".3f"),
+            f"{per_atom(row):.2f}",
             shown(row, "neighbor_list_ms", ".2f"),
             shown(row, "speedup_vs_nequip_best", ".1f"),
             shown(row, "share_of_ideal", ".1%"),
@@ -176,12 +197,56 @@ def tables(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     columns = [
-        *("HF", "system", "r_max Å", "dtype", "threads", "atoms", "complex", "engine", "through"),
-        *("step ms", "min ms", "cpu ms", "µs/edge", "list ms", "× nequip", "of ideal"),
-        *("B/atom", "ΔF/F"),
+        *("HF", "system", "r_max Å", "dtype", "threads", "malloc", "atoms", "complex", "engine"),
+        *("through", "step ms", "min ms", "cpu ms", "µs/edge", "µs/atom", "list ms", "× nequip"),
+        *("of ideal", "B/atom", "ΔF/F"),
     ]
     machine = f"{last['processor']}, {last['cores']} cores; {where}; commit {commits}; "
     return f"{machine}{last['date'][:10]}.\n\n{markdown(columns, lines)}"
+
+
+def headlines(rows: Sequence[Row]) -> str:
+    """The rows' answers to what the page is read for, as a list."""
+    lines = []
+    widest = chosen(rows, threads=most_threads(rows), interface="model")
+    standard = chosen(widest, **STANDARD)
+    for allocator, label in ALLOCATORS.items():
+        compared = chosen(widest, allocator=allocator, engine="full_hf")
+        compared = [row for row in compared if row["nequip_n_atoms"] == row["n_atoms"]]
+        for kind in dict.fromkeys(row["architecture"][:2] for row in compared):
+            single = chosen(compared, dtype="float32")
+            of_kind = [row for row in single if row["architecture"].startswith(kind)]
+            values = sorted(float(row["speedup_vs_nequip_best"]) for row in of_kind)
+            if values:
+                lines.append(
+                    f"{kind.upper()} alone, float32, over nequip's faster engine, {label}: "
+                    f"{values[0]:.1f} to {values[-1]:.1f} times, {len(values)} conditions"
+                )
+    for row in chosen(standard, engine="mixture"):
+        if abs(float(row["complex_fraction"]) - 0.1) < 0.005 and row["speedup_vs_nequip_best"]:
+            lines.append(
+                f"mixture of {int(row['n_atoms']):,} atoms, 10 % complex: "
+                f"{float(row['share_of_ideal']):.0%} of the ideal speed-up over full HF, "
+                f"{float(row['speedup_vs_nequip_best']):.0f} times nequip's best full HF"
+            )
+    for engine, label in LABELS.items():
+        sizes = [row for row in chosen(standard, engine=engine) if int(row["n_atoms"]) >= 1000]
+        if engine == "mixture":
+            sizes = [row for row in sizes if abs(float(row["complex_fraction"]) - 0.1) < 0.005]
+        if len(sizes) > 1:
+            times = {int(row["n_atoms"]): per_atom(row) for row in sizes}
+            spread = max(times.values()) / min(times.values()) - 1.0
+            lines.append(
+                f"{label}, {min(times):,} to {max(times):,} atoms: {min(times.values()):.2f} to "
+                f"{max(times.values()):.2f} µs per atom, a spread of {spread:.0%}"
+            )
+        for row in sizes:
+            if row["memory_bytes_per_atom"]:
+                memory = float(row["memory_bytes_per_atom"]) / 1000.0
+                lines.append(
+                    f"{label}, {int(row['n_atoms']):,} atoms: {memory:.2f} kB of memory per atom"
+                )
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def write_page(page: Path, text: str) -> None:
@@ -209,7 +274,7 @@ def main() -> None:
     draw_speedups(rows, args.images / "speedup_vs_nequip.png")
     draw_sizes(rows, args.images / "time_per_atom.png")
     draw_fractions(rows, args.images / "mixture_speedup.png")
-    write_page(args.page, tables(rows))
+    write_page(args.page, f"{headlines(rows)}\n\n{tables(rows)}")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ def _row(**values: object) -> dict[str, object]:
     row |= dict.fromkeys((*provenance, "nequip-allegro"), "x")
     row |= {"system": "pt", "architecture": "hf64", "r_max": 5.0, "dtype": "float32"}
     row |= {"interface": "model", "threads": 2, "complex_fraction": 1.0, "device": "cpu"}
+    row |= {"allocator": "keep"}
     return row | values
 
 
@@ -62,7 +63,15 @@ def test_pictures_and_tables_come_from_the_last_rows(tmp_path: Path, monkeypatch
     rows = [
         _row(engine="nequip_eager", n_atoms=500, step_ms_median=1800.0),
         _row(engine="full_hf", n_atoms=500, step_ms_median=99.0, speedup_vs_nequip_best=1.0),
-        _row(engine="full_hf", n_atoms=500, step_ms_median=30.5, speedup_vs_nequip_best=59.0),
+        _row(
+            engine="full_hf",
+            n_atoms=500,
+            nequip_n_atoms=500,
+            step_ms_median=30.5,
+            speedup_vs_nequip_best=59.0,
+        ),
+        _row(engine="full_lf", n_atoms=1000, step_ms_median=2.0),
+        _row(engine="full_lf", n_atoms=4000, step_ms_median=8.8, memory_bytes_per_atom=1234.0),
     ]
     for fraction in (0.1, 0.2):
         rows.append(
@@ -72,6 +81,7 @@ def test_pictures_and_tables_come_from_the_last_rows(tmp_path: Path, monkeypatch
                 complex_fraction=fraction,
                 step_ms_median=100.0,
                 speedup_vs_full_hf=5.0,
+                speedup_vs_nequip_best=250.0,
                 speedup_ideal=6.0,
                 share_of_ideal=5 / 6,
             )
@@ -93,6 +103,11 @@ def test_pictures_and_tables_come_from_the_last_rows(tmp_path: Path, monkeypatch
     assert "30.500" in text
     assert "99.000" not in text
     assert "83.3%" in text
+    assert "HF alone, float32, over nequip's faster engine, freed memory kept: 59.0 to" in text
+    assert "8,000 atoms, 10 % complex: 83% of the ideal" in text
+    assert "full HF, 250 times nequip's best" in text
+    assert "full LF, 1,000 to 4,000 atoms: 2.00 to 2.20 µs per atom, a spread of 10%" in text
+    assert "full LF, 4,000 atoms: 1.23 kB of memory per atom" in text
     pictures = {file.name for file in (tmp_path / "images").iterdir()}
     assert pictures == {"speedup_vs_nequip.png", "time_per_atom.png", "mixture_speedup.png"}
     page.write_text("no markers")
