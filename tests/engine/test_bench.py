@@ -358,7 +358,7 @@ def test_memory_is_that_of_the_evaluation() -> None:
     neighbors = potential.neighbor_list
     held = (neighbors.neighbor.nbytes + neighbors.shift.nbytes) / len(atoms)
     # At least the list, a neighbour and a gradient for each of its slots; at most one chunk of
-    # scratch memory (8 MB, a quarter in reserve, and its 2 kB per atom here) and the search's.
+    # scratch memory (4 MB, a quarter in reserve, and its 2 kB per atom here) and the search's.
     gradients = 16 * len(neighbors.neighbor) / len(atoms)
     assert held + gradients < measured < held + gradients + 10e6 / len(atoms) + 6000
 
