@@ -59,6 +59,8 @@ def _latent(w: Writer, n: int) -> None:
     w.equation(f"∂E/∂z_{m} = ∂E/∂h_{m} φ', ∂E/∂s_{n} = ∂E/∂z_{m} · Ws_{n}ᵀ")
     w(f"g_z{m} = g_h{m} * h{m}_slope")
     if w.kind == "backward" and n > 0:
+        # It replaces z, which other threads may have yet to load.
+        w("tl.debug_barrier()")
         w(f"store_tile({w.edge_tile(f'z_{m}')}, g_z{m}, E, {spec.hidden_widths[m]})")
     w(f"g_z{m} = split(g_z{m}, PRECISION)")
     w(f"g_s{n} = dot(g_z{m}, transposed({w.weights(f'Ws_{n}')}), PRECISION)")

@@ -61,7 +61,7 @@ def edges(w: Writer) -> None:
     w(
         "rx = tl.load(vectors + start + edge, mask=inside, other=1.0)",
         "ry = tl.load(vectors + stride + start + edge, mask=inside, other=0.0)",
-        "rz = tl.load(vectors + 2 * stride + start + edge, mask=inside, other=0.0)",
+        "rz = tl.load(vectors + stride + stride + start + edge, mask=inside, other=0.0)",
         "inverse_length = anchored(reciprocal_root(rx * rx + ry * ry + rz * rz, FAST), FAST)",
         "length = (rx * rx + ry * ry + rz * rz) * inverse_length",
         "ux = anchored(rx * inverse_length, FAST)",
@@ -219,4 +219,6 @@ def gradient(w: Writer) -> None:
     w("g_radial = g_ux * ux + g_uy * uy + g_uz * uz")
     for axis, name in enumerate("xyz"):
         value = f"(g_u{name} - g_radial * u{name}) * inverse_length + g_length * u{name}"
-        w(f"tl.store(gradients + {axis} * stride + start + edge, {value}, mask=edge < edges)")
+        # Added once for each axis: twice a stride may not fit into 32 bits.
+        plane = " + ".join(["gradients", *["stride"] * axis])
+        w(f"tl.store({plane} + start + edge, {value}, mask=edge < edges)")
