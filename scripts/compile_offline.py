@@ -3,13 +3,13 @@
     python scripts/compile_offline.py                      all kernels of the budget file
     python scripts/compile_offline.py lf32/3/whole/64      those whose name begins like this
     python scripts/compile_offline.py --pair my.duetto     the kernels of a pair file, no budget
-    python scripts/compile_offline.py --widen              raise limits to what is measured
     python scripts/compile_offline.py --write              set limits to what is measured
     python scripts/compile_offline.py --floors             rewrite the table in docs/gpu.md
 
 A kernel's name is architecture/types/kind/tile/precision/capability. Exit code 1: over budget.
-Limits are only ever raised in a commit of their own, with the reason; they hold for the newest
-and the oldest Triton that Duetto supports, so after --write with one comes --widen with the other.
+Every version of Triton has limits of its own: compilers differ by more than a regression would.
+They are only ever raised in a commit of their own, with the reason. What Triton has compiled
+before it takes from its cache, so that a run that was interrupted is soon where it was.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ BUDGETS = Path(__file__).resolve().parent.parent / "bench" / "budgets" / "expert
 SPECIES = ("Pt", "C", "O")
 AT_MOST = ("stack_bytes", "shared_bytes", "instructions")
 AT_LEAST = ("resident_warps",)
+
+Budgets = dict[str, dict[str, dict[str, int]]]
+"""Limits by version of Triton and name of the kernel."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,9 @@ def excess(limits: dict[str, int], resources: Resources) -> Iterator[str]:
             yield f"{key} {measured[key]} < {limits[key]}"
 
 
-def limits_of(resources: Resources, before: dict[str, int] | None) -> dict[str, int]:
-    """Limits that hold for what is measured, and for what was allowed before if given."""
-    measured = {key: int(resources.to_json()[key]) for key in (*AT_MOST, *AT_LEAST)}
-    if before is not None:
-        measured |= {key: max(measured[key], before[key]) for key in AT_MOST}
-        measured |= {key: min(measured[key], before[key]) for key in AT_LEAST}
-    return measured
+def limits_of(resources: Resources) -> dict[str, int]:
+    """Limits that just hold for what is measured."""
+    return {key: int(resources.to_json()[key]) for key in (*AT_MOST, *AT_LEAST)}
 
 
 def of_pair(path: str) -> list[tuple[Target, KernelSpec]]:
@@ -119,38 +118,55 @@ def of_pair(path: str) -> list[tuple[Target, KernelSpec]]:
     return found
 
 
-def main() -> int:
-    """Run the command line; see the module's docstring."""
+def chosen_names(beginnings: list[str], budgets: dict[str, dict[str, int]]) -> list[str]:
+    """Kernels with a budget whose names begin so, and those that are named in full."""
+    whole = [name for name in beginnings if name.count("/") == 5 and name not in budgets]
+    return [n for n in budgets if not beginnings or n.startswith(tuple(beginnings))] + whole
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="beginnings of kernels' names; default all")
     parser.add_argument("--pair", help="a pair file")
     parser.add_argument("--budgets", type=Path, default=BUDGETS)
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--widen", action="store_true")
     parser.add_argument("--floors", action="store_true")
     arguments = parser.parse_args()
-    budgets: dict[str, dict[str, int]] = json.loads(arguments.budgets.read_text())
+    if arguments.pair and (arguments.write or arguments.floors):
+        parser.error("--pair has no budget and no place in the table")
+    return arguments
+
+
+def main() -> int:
+    """Run the command line."""
+    arguments = parse_arguments()
+    version = ".".join(triton.__version__.split(".")[:2])
+    by_version: Budgets = json.loads(arguments.budgets.read_text())
+    budgets = by_version.setdefault(version, {})
     if arguments.pair:
         work = of_pair(arguments.pair)
     else:
-        chosen = [n for n in budgets if not arguments.names or n.startswith(tuple(arguments.names))]
-        work = [(target, target.spec()) for target in map(Target.named, chosen)]
+        names = chosen_names(arguments.names, budgets)
+        unknown = [name for name in names if name not in budgets]
+        if not names or (unknown and not arguments.write):
+            what = unknown[0] if unknown else "any kernel"
+            print(f"no budget of {what} with Triton {version}: use --write", file=sys.stderr)
+            return 2
+        work = [(target, target.spec()) for target in map(Target.named, names)]
     print(f"Triton {triton.__version__}")
     print(f"{'kernel':<32} regs  stack  shared  instr.  warps  seconds")
-    failures, measured = [], {}
-    for target, spec in work:
-        resources = measured[target.name] = compiled(target, spec)
-        if arguments.write or arguments.widen:
-            before = budgets[target.name] if arguments.widen else None
-            budgets[target.name] = limits_of(resources, before)
+    measured = {target.name: (spec, compiled(target, spec)) for target, spec in work}
+    failures = []
+    for name, (_, resources) in measured.items():
+        if arguments.write:
+            budgets[name] = limits_of(resources)
         elif not arguments.pair:
-            failures += [
-                f"{target.name}: {what}" for what in excess(budgets[target.name], resources)
-            ]
-    if arguments.write or arguments.widen:
-        atomic_write(arguments.budgets, json.dumps(budgets, indent=2) + "\n")
+            failures += [f"{name}: {what}" for what in excess(budgets[name], resources)]
+    if arguments.write:
+        atomic_write(arguments.budgets, json.dumps(by_version, indent=2, sort_keys=True) + "\n")
     if arguments.floors:
-        write_page({name: (Target.named(name).spec(), r) for name, r in measured.items()})
+        write_page(measured, version)
     for failure in failures:
         print(f"over budget: {failure}", file=sys.stderr)
     return 1 if failures else 0

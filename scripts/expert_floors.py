@@ -111,9 +111,9 @@ def table(kernels: Mapping[str, tuple[KernelSpec, Resources]]) -> str:
     return "\n".join(lines)
 
 
-def write_page(kernels: Mapping[str, tuple[KernelSpec, Resources]]) -> None:
-    """Put the table between the page's markers."""
+def write_page(kernels: Mapping[str, tuple[KernelSpec, Resources]], version: str) -> None:
+    """Put the table of what Triton `version` compiled between the page's markers."""
     text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    atomic_write(PAGE, f"{before}{BEGIN}\n{table(kernels)}\n{END}{after}")
+    atomic_write(PAGE, f"{before}{BEGIN}\nTriton {version}:\n\n{table(kernels)}\n{END}{after}")

@@ -33,10 +33,12 @@ HF: dict[str, Any] = {
 
 CASES: dict[str, dict[str, Any]] = {
     "l1_one_layer": {"types": ("Pt",)},
+    "two_types": {"types": ("Pt", "C"), "l_max": 2, "num_layers": 2},
     "l1_three_layers": {"num_layers": 3},
     "l2_parity": {"l_max": 2, "num_layers": 2},
     "l2_no_parity": {"l_max": 2, "num_layers": 2, "parity": False},
     "l2_three_layers_parity": {"l_max": 2, "num_layers": 3},
+    "l3_one_layer": {"l_max": 3},
     "l3_parity": {"l_max": 3, "num_layers": 2},
     "l3_three_layers_no_parity": {"l_max": 3, "num_layers": 3, "parity": False},
     "uncoupled_paths": {"l_max": 2, "num_layers": 2, "coupling": False, "individual": False},
