@@ -13,12 +13,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 if [ -n "${VENV:-}" ]; then venv="$VENV"; else install_duetto test; fi
 cd "$root"
 results="$root/bench/results" images="$root/docs/images" page="$root/docs/benchmarks.md"
-small=500 middle=8000 sizes="1000 4000 16000 64000" huge=256000 rounds=7
+small=500 middle=8000 sizes="1000 4000 16000 64000" huge=256000 rounds=7 few=5
 own="full_hf full_lf mixture" eager=nequip_eager compiled=nequip_aoti
 if [ -n "${QUICK:-}" ]; then
     results="$(mktemp -d)" && images="$results" && page="$results/benchmarks.md"
     cp "$root/docs/benchmarks.md" "$page"
-    small=60 middle=200 sizes="100 200" huge=400 rounds=2 compiled=nequip_eager
+    small=60 middle=200 sizes="100 200" huge=400 rounds=2 few=2 compiled=nequip_eager eager=
 fi
 mkdir -p "$results" "$images"
 rows="$results/cpu.csv"
@@ -31,18 +31,22 @@ bench() { # ENGINES OPTIONS…: each call appends its rows; nequip is run on the
         --csv "$rows" --engines $engines "$@"
 }
 
-# Full HF beside nequip: parity on and off, two cutoffs, two structures, two precisions. What nequip
-# gains when malloc keeps freed memory is nequip's, so that is the rule; then as it is installed.
-bench "full_hf $eager $compiled" --atoms "$small" --interfaces model ase
-bench "full_hf $compiled" --atoms "$small" --architecture hf64_no_parity
-bench "full_hf $compiled" --atoms "$small" --r-max 6.0
-bench "full_hf $compiled" --atoms "$small" --system ptco
+compare() { # malloc keeping freed memory, which is nequip's best, and as it is installed
+    for allocator in keep system; do
+        rounds="$few" bench "$@" --atoms "$small" --allocator "$allocator"
+    done
+}
+
+# Full HF beside nequip: both calculators, parity on and off, two cutoffs, two structures, two
+# precisions; then the same for the small expert.
+compare "full_hf $eager $compiled" --interfaces model ase
+compare "full_hf $compiled" --architecture hf64_no_parity
+compare "full_hf $compiled" --r-max 6.0
+compare "full_hf $compiled" --system ptco
 bench "full_hf $compiled" --atoms "$small" --dtype float64
-bench "full_hf $eager $compiled" --atoms "$small" --allocator system
-# The same for the small expert.
-for options in "" "--r-max 6.0" "--system ptco" "--dtype float64" "--allocator system"; do
+for options in "" "--r-max 6.0" "--system ptco" "--dtype float64"; do
     # shellcheck disable=SC2086
-    bench "full_hf $eager $compiled" --atoms "$small" --architecture lf16 --lf-architecture none $options
+    compare "full_hf $eager $compiled" --architecture lf16 --lf-architecture none $options
 done
 # How close the mixture comes to its ideal, by the share of complex atoms and by size.
 bench "$own $compiled" --atoms "$small" "$middle" --complex-fraction 0.02 0.05 0.1 0.2 0.5
