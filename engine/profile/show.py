@@ -169,7 +169,8 @@ def draw(profile: Profile, path: Path) -> None:
                 bottom += height
             floor = sum(one.floor_ms for one in job.stages()) * factor
             axes.plot([x - 0.4, x + 0.4], [floor, floor], color="black", linestyle="--")
-        axes.set_xticks(range(len(profile.jobs)), [job.name for job in profile.jobs])
+        names = [job.name.replace(" ", "\n") for job in profile.jobs]
+        axes.set_xticks(range(len(profile.jobs)), names)
         axes.set_ylabel(title)
     stages = dict.fromkeys(one.stage for job in profile.jobs for one in job.stages())
     handles = [whole.bar(0, 0, color=_COLOURS[stage], label=stage) for stage in stages]
