@@ -24,8 +24,8 @@ FLOAT_RATE = 67e12
 """float32 operations per second outside the tensor cores."""
 MEMORY_RATE = 4.3e12
 """Bytes per second."""
-ISSUE_RATE = 132 * 4 * 1.75e9
-"""Instructions of warps per second: SMs, schedulers of each, clock."""
+ISSUE_RATE = 132 * 4 * 1.98e9
+"""Instructions of warps per second: SMs, schedulers of each, highest clock."""
 
 NEIGHBOURS = {"hf": 54, "lf": 42}
 """Edges of a centre in bulk platinum within 6 Å and 5 Å."""
