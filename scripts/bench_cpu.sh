@@ -13,14 +13,15 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 if [ -n "${VENV:-}" ]; then venv="$VENV"; else install_duetto test; fi
 cd "$root"
 results="$root/bench/results" images="$root/docs/images" page="$root/docs/benchmarks.md"
+outputs="$root/outputs" # large, and of no use to others
 small=500 middle=8000 sizes="1000 4000 16000 64000" huge=256000 rounds=7 few=5
 own="full_hf full_lf mixture" eager=nequip_eager compiled=nequip_aoti
 if [ -n "${QUICK:-}" ]; then
-    results="$(mktemp -d)" && images="$results" && page="$results/benchmarks.md"
+    results="$(mktemp -d)" && images="$results" && outputs="$results" && page="$results/benchmarks.md"
     cp "$root/docs/benchmarks.md" "$page"
     small=60 middle=200 sizes="100 200" huge=400 rounds=2 few=2 compiled=nequip_eager eager=
 fi
-mkdir -p "$results" "$images"
+mkdir -p "$results" "$images" "$outputs"
 rows="$results/cpu.csv"
 
 bench() { # ENGINES OPTIONS…: each call appends its rows; nequip is run on the smallest structure
@@ -57,16 +58,16 @@ rounds=2 bench "$own" --atoms "$huge" --memory
 bench "$own $compiled" --atoms "$small" "$middle" --threads 1
 
 "$venv/bin/duetto" bench --profile --atoms "$middle" --blend 4 --threads 1 \
-    --plot "$images/profile.png" --trace "$results/profile_trace.json" > "$results/profile.txt"
+    --plot "$images/profile.png" --trace "$outputs/profile_trace.json" > "$results/profile.txt"
 "$venv/bin/duetto" bench --profile --atoms "$middle" --blend 4 --threads 1 --json \
     > "$results/profile.json"
 
 "$venv/bin/python" -m pytest bench/test_operations.py bench/test_step.py -q --benchmark-enable \
-    --benchmark-json="$results/operations.json" --benchmark-columns=min,median
+    --benchmark-json="$outputs/operations.json" --benchmark-columns=min,median
 "$venv/bin/python" scripts/plot_benchmarks.py --rows "$rows" --images "$images" --page "$page"
 echo "rows in $rows, pictures in $images" >&2
 if [ "${1:-}" = --baseline ]; then
-    "$venv/bin/python" scripts/compare_benchmarks.py "$results/operations.json" --update
+    "$venv/bin/python" scripts/compare_benchmarks.py "$outputs/operations.json" --update
 else
-    "$venv/bin/python" scripts/compare_benchmarks.py "$results/operations.json"
+    "$venv/bin/python" scripts/compare_benchmarks.py "$outputs/operations.json"
 fi
