@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -260,6 +261,23 @@ def headlines(rows: Sequence[Row]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def pictures(images: Path, page: Path) -> str:
+    """Links from the page to the pictures that are there, profile included."""
+    titles = {
+        "speedup_vs_nequip.png": "Speed-up of one expert over nequip's faster engine",
+        "mixture_speedup.png": "Speed-up of the mixture over full HF by the share of complex atoms",
+        "time_per_atom.png": "Time per atom by the number of atoms",
+        "profile.png": "Time of each stage, by region",
+    }
+    folder = Path(os.path.relpath(images, page.parent)).as_posix()
+    found = [
+        f"![{title}]({folder}/{name})"
+        for name, title in titles.items()
+        if (images / name).is_file()
+    ]
+    return "\n\n".join(found)
+
+
 def write_page(page: Path, text: str) -> None:
     """Replace what stands between the page's markers.
 
@@ -285,7 +303,8 @@ def main() -> None:
     draw_speedups(rows, args.images / "speedup_vs_nequip.png")
     draw_sizes(rows, args.images / "time_per_atom.png")
     draw_fractions(rows, args.images / "mixture_speedup.png")
-    write_page(args.page, f"{headlines(rows)}\n\n{tables(rows)}")
+    parts = (headlines(rows), pictures(args.images, args.page), tables(rows))
+    write_page(args.page, "\n\n".join(parts))
 
 
 if __name__ == "__main__":

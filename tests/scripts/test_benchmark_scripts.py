@@ -103,6 +103,7 @@ def test_pictures_and_tables_come_from_the_last_rows(tmp_path: Path, monkeypatch
     assert "30.500" in text
     assert "99.000" not in text
     assert "83.3%" in text
+    assert text.count("](images/") == 3
     assert "over nequip's faster engine, freed memory kept: 59.0 times (conditions: 1)" in text
     assert "8,000 atoms, 10 % complex: 83% of the ideal" in text
     assert "full HF, 250 times nequip's best" in text
