@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 
 from duetto.backends.cpu import CPUBackend
-from duetto.backends.reference import ReferenceBackend
+from duetto.backends.reference import ReferenceBackend, _float32_products
 from duetto.errors import InputError, RunStopped
 from duetto.pair import ExpertPair
-from duetto.potential import Potential
+from duetto.potential import Potential, precision_of
 from tests.pairs import high_fidelity, low_fidelity, mismatched_pair
 from tests.structures import structures
 
@@ -202,6 +204,51 @@ def test_self_check_passes_and_catches_a_wrong_backend(dtype: str) -> None:
         p.self_check(x, cell)
 
 
+@pytest.mark.parametrize(
+    ("asked", "backend", "device", "dtype", "taken"),
+    [
+        ("auto", "torch", "cpu", "float32", "fp32"),
+        ("auto", "torch", "cpu", "float64", "fp64"),
+        ("auto", "torch", "cuda", "float32", "fp32"),
+        ("auto", "triton", "cuda", "float32", "bf16x3"),
+        ("fp32", "triton", "cuda:1", "float32", "fp32"),
+        ("tf32", "torch", "cuda", "float32", "tf32"),
+        ("tf32", "triton", "cuda", "float32", None),
+        ("bf16x3", "torch", "cuda", "float32", None),
+        ("fp64", "torch", "cpu", "float64", None),
+    ],
+)
+def test_precision_is_what_the_backend_has(asked, backend, device, dtype, taken) -> None:
+    if taken is None:
+        with pytest.raises(InputError, match=r"^precision: got"):
+            precision_of(asked, backend, device, dtype)
+    else:
+        assert precision_of(asked, backend, device, dtype) == taken
+
+
+def test_start_tells_precision_and_error(caplog: pytest.LogCaptureFixture) -> None:
+    atoms = structures()["cubic"]
+    p = potential(atoms, weights("abrupt", atoms), dtype="float32")
+    assert p.precision == "fp32"
+    with caplog.at_level(logging.INFO, "duetto"):
+        error = p.self_check(torch.tensor(atoms.positions), torch.tensor(atoms.cell.array))
+    assert "backend torch with products in fp32" in caplog.text
+    assert f"agree with the float64 reference to {error:.1e} of the largest" in caplog.text
+
+
+def test_reference_multiplies_in_float32_whatever_the_process_does() -> None:
+    """TF32 only where it was asked for, and never left behind."""
+    seen = []
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with _float32_products("highest"):
+            seen.append(torch.get_float32_matmul_precision())
+        seen.append(torch.get_float32_matmul_precision())
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert seen == ["highest", "medium"]
+
+
 def test_a_callback_may_change_the_partition_before_the_evaluation() -> None:
     atoms = structures()["cubic"]
     p = potential(atoms, np.zeros(len(atoms)))
@@ -223,6 +270,10 @@ def test_a_callback_may_change_the_partition_before_the_evaluation() -> None:
         ({"backend": "cuda"}, "auto, torch, triton"),
         ({"device": "cuda"}, "no CUDA device|use cpu or cuda"),
         ({"skin": -1.0}, "skin"),
+        ({"precision": "high", "dtype": "float32"}, "got 'high'; allowed .*: auto, fp32$"),
+        ({"precision": "bf16x3", "dtype": "float32"}, "backend torch on cpu: auto, fp32$"),
+        ({"precision": "tf32", "dtype": "float32"}, "backend torch on cpu: auto, fp32$"),
+        ({"precision": "fp32", "dtype": "float64"}, "float64 in backend torch on cpu: auto$"),
     ],
 )
 def test_bad_settings_are_named(change: dict, message: str) -> None:
