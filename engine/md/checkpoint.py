@@ -61,7 +61,7 @@ def save_checkpoint(path: str | os.PathLike[str], state: State, record: dict[str
     tensors["generator"] = state.generator.get_state()
     # JSON writes the shortest text that reads back to the same float64.
     numbers = {name: getattr(state, name) for name in NUMBERS}
-    header = json.dumps({"state": numbers, "record": record, "device": state.positions.device.type})
+    header = json.dumps({"state": numbers, "record": record, "device": state.generator.device.type})
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from duetto.backends.base import DeviceBackend
 from duetto.errors import RunStopped
 from duetto.md.state import ACCELERATION, BOLTZMANN_EV_PER_K, State
+
+if TYPE_CHECKING:
+    from duetto.kernels.triton.dynamics import Snapshot
 
 
 def stays_on_device(potential: Any) -> bool:
@@ -17,8 +23,56 @@ def stays_on_device(potential: Any) -> bool:
     return isinstance(getattr(potential, "backend", None), DeviceBackend)
 
 
+def on_host(state: State) -> State:
+    """The same state with its tensors on the host; its generator stays where it is."""
+    tensors: dict[str, Any] = {
+        field.name: value.cpu()
+        for field in fields(state)
+        if isinstance(value := getattr(state, field.name), Tensor)
+    }
+    return replace(state, **tensors)
+
+
+@dataclass(frozen=True)
+class PendingState:
+    """A state that the device has reached, while its numbers travel to the host.
+
+    Attributes:
+        snapshot: the numbers.
+        n_rebuilds: how often the list was built since the state before.
+        timestep_fs: fs.
+    """
+
+    snapshot: Snapshot
+    n_rebuilds: int
+    timestep_fs: float
+
+    def after(self, state: State) -> State:
+        """Wait for the numbers; return the state that they make of `state`, the one before."""
+        now = self.snapshot.wait()
+        n_steps = now.step - state.step
+        return replace(
+            state,
+            positions=now.positions,
+            velocities=now.velocities,
+            forces=now.forces,
+            energy=float(now.energy),
+            energies=now.energies,
+            virial=-now.virial,
+            list_reference=now.list_reference,
+            n_rebuilds=state.n_rebuilds + self.n_rebuilds,
+            thermostat_work=state.thermostat_work + float(now.heat),
+            step=now.step,
+            # A sum of decimal timesteps stays decimal, however many there are.
+            time_fs=round(state.time_fs + n_steps * self.timestep_fs, 9),
+        )
+
+
 class DeviceStage:
     """One stage of a run, by the integrator of `duetto.kernels.triton.dynamics`.
+
+    The states that it makes are on the host, so that what is done with them does not queue behind
+    the device's next steps.
 
     The list is rebuilt when most of the skin is used, not when all of it is, so a run's sums are
     ordered otherwise than where the host takes every step; both repeat bit for bit. The noise of a
@@ -57,7 +111,7 @@ class DeviceStage:
             self._list.mixture,
             state.positions,
             state.velocities,
-            state.cell,
+            state.cell.to(self._list.mixture.forces),
             ACCELERATION / state.masses,
             timestep_fs,
             forces=state.forces,
@@ -65,51 +119,59 @@ class DeviceStage:
             first_step=state.step,
         )
         self._dynamics.on_rebuild.append(self._rebuilt)
+        self._n_rebuilds = 0
+        self._left: list[tuple[Tensor, Tensor]] = []
 
-    def advance(self, state: State, n_steps: int) -> State:
-        """The state `n_steps` later.
+    def launch(self, n_steps: int) -> None:
+        """Take `n_steps`; the last of them may be under way when this returns.
 
         Raises:
             RunStopped: a force is not finite or out of range, a centre has more neighbours than
                 the kernels hold, memory ran out, or a listener stopped the run.
         """
+        dynamics, mixture = self._dynamics, self._dynamics.mixture
+        self._n_rebuilds = 0
+        dynamics.heat.zero_()
+        with self._explained():
+            dynamics.launch(n_steps)
+            buffers = mixture.forces, mixture.energies, mixture.centre_virials
+            self._left = [(buffer, buffer.clone()) for buffer in buffers]
+
+    def finish(self) -> PendingState:
+        """The state after the steps launched, on its way to the host.
+
+        Raises:
+            RunStopped: as `launch`.
+        """
+        # Who was given a state in the meantime may have evaluated the potential elsewhere.
+        for buffer, left in self._left:
+            buffer.copy_(left)
+        with self._explained():
+            self._dynamics.finish()
+            snapshot = self._dynamics.snapshot()
+        return PendingState(snapshot, self._n_rebuilds, self.timestep_fs)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What may go wrong in a step, as the end of the run."""
         from duetto.kernels.triton.dynamics import ForceRangeError
         from duetto.kernels.triton.neighbor_list import CapacityError
 
-        rebuilds = self.potential.n_rebuilds
         dynamics = self._dynamics
-        # A listener may have evaluated the potential elsewhere in the meantime.
-        dynamics.mixture.forces.copy_(state.forces)
-        dynamics.heat.zero_()
         try:
-            dynamics.run(n_steps)
+            yield
         except (ForceRangeError, CapacityError) as error:
             step = dynamics.step + 1
             raise RunStopped(f"step {step}: {error}; lower timestep_fs") from error
         except torch.OutOfMemoryError as error:
             reason = " ".join(str(error).split())[:200]
             raise RunStopped(
-                f"step {dynamics.step + 1}: out of memory with {state.n_atoms} atoms on "
-                f"{state.positions.device}: {reason}"
+                f"step {dynamics.step + 1}: out of memory with {len(dynamics.positions)} atoms on "
+                f"{dynamics.positions.device}: {reason}"
             ) from error
-        mixture = dynamics.mixture
-        return replace(
-            state,
-            positions=dynamics.positions.clone(),
-            velocities=dynamics.velocities.clone(),
-            forces=mixture.forces.clone(),
-            energy=float(mixture.energies.sum()),
-            energies=mixture.energies.clone(),
-            virial=-mixture.virial(),
-            list_reference=mixture.neighbors.reference.clone(),
-            n_rebuilds=state.n_rebuilds + self.potential.n_rebuilds - rebuilds,
-            thermostat_work=state.thermostat_work + float(dynamics.heat.sum()),
-            step=state.step + n_steps,
-            # A sum of decimal timesteps stays decimal, however many there are.
-            time_fs=round(state.time_fs + n_steps * self.timestep_fs, 9),
-        )
 
     def _rebuilt(self, dynamics: Any) -> None:
+        self._n_rebuilds += 1
         self.potential.n_rebuilds += 1
         for callback in list(self.potential.on_rebuild):
             step = getattr(callback, "step", None)

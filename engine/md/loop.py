@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 
 from duetto.errors import InputError, RunStopped
-from duetto.md.device import DeviceStage, stays_on_device
+from duetto.md.device import DeviceStage, on_host, stays_on_device
 from duetto.md.integrators import langevin_baoab, velocity_verlet
 from duetto.md.limits import Limits, check
 from duetto.md.repartition import end_with_old_weights
@@ -96,7 +96,8 @@ def run_md(
         first_step: the step at which the first stage began; default: that of `state`. A resumed
             run gives 0, and the steps already done are skipped.
         every: where a stage can stay on the device, only states at multiples of this many steps
-            are yielded and checked, and the last of the stage.
+            are yielded and checked, and the last of the stage. Their tensors are on the host. The
+            potential is then ahead, by up to as many steps.
 
     Raises:
         RunStopped: energy, forces or velocities that are not finite, a limit exceeded, out of
@@ -104,22 +105,23 @@ def run_md(
     """
     limits = limits or Limits()
     end = state.step if first_step is None else first_step
+    on_device = every > 1 and _may_stay_on_device(potential, guard)
+    if on_device:
+        state = on_host(state)
     check(state, limits, constant_energy=False)
     for stage in stages:
         begin, end = end, end + stage.steps
         if state.step == begin:
             state = replace(state, stage_conserved=state.conserved(state.kinetic_energy))
-        constant_energy = isinstance(stage, NVE)
-        device = None
-        if every > 1 and state.step < end and _may_stay_on_device(potential, guard):
+        if state.step >= end:
+            continue
+        if on_device:
             device = stage.on_device(state, potential, timestep_fs)
-        while state.step < end:
-            if device is None:
-                state = _advance(state, potential, stage, timestep_fs, guard)
-            else:
-                n_steps = min(every - state.step % every, end - state.step)
-                state = device.advance(state, n_steps)
-            check(state, limits, constant_energy=constant_energy)
+            states = _one_record_behind(state, device, end, every)
+        else:
+            states = _step_by_step(state, potential, stage, timestep_fs, guard, end)
+        for state in states:
+            check(state, limits, constant_energy=isinstance(stage, NVE))
             yield state
 
 
@@ -130,6 +132,36 @@ def _may_stay_on_device(potential: Potential, guard: Guard | None) -> bool:
         _log.info("the host takes every step, since the guard may promote atoms")
         return False
     return True
+
+
+def _one_record_behind(state: State, device: DeviceStage, end: int, every: int) -> Iterator[State]:
+    """The states to be recorded; each while the device is on its way to the next."""
+    step, pending = state.step, None
+    while step < end:
+        n_steps = min(every - step % every, end - step)
+        try:
+            device.launch(n_steps)
+        finally:  # where a step has failed, the state before is still to be had
+            if pending is not None:
+                state = pending.after(state)
+                yield state
+        pending = device.finish()
+        step += n_steps
+    if pending is not None:
+        yield pending.after(state)
+
+
+def _step_by_step(
+    state: State,
+    potential: Potential,
+    stage: Stage,
+    timestep_fs: float,
+    guard: Guard | None,
+    end: int,
+) -> Iterator[State]:
+    while state.step < end:
+        state = _advance(state, potential, stage, timestep_fs, guard)
+        yield state
 
 
 def _advance(

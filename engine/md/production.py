@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -81,6 +82,27 @@ class _Run:
             "guard": self.guard_state,
             "threads": torch.get_num_threads(),
         }
+
+
+class _GuardStates:
+    """What the guard knew after each rebuild since the state recorded last.
+
+    The device may be on its way to the next state, and the guard with it.
+    """
+
+    def __init__(self, guard: Guard, present: dict[str, Any]) -> None:
+        self._guard = guard
+        self._known = deque([(0, present)])
+
+    def __call__(self, positions: Any, cell: Any, potential: Potential) -> None:
+        """Note what the guard, which has looked on before, knows at this rebuild."""
+        self._known.append((self._guard.step, self._guard.state_dict()))
+
+    def at(self, step: int) -> dict[str, Any]:
+        """What it knew at the state of `step`; earlier states are forgotten."""
+        while len(self._known) > 1 and self._known[1][0] <= step:
+            self._known.popleft()
+        return self._known[0][1]
 
 
 def run(
@@ -224,6 +246,8 @@ def _drive(run: _Run, files: RunFiles, signals: StopSignals) -> RunSummary:
         files.record(run.state)
         files.checkpoint(run.state, run.record())
     files.last_checkpoint = first_step = run.state.step
+    guard_states = _GuardStates(run.guard, run.guard_state)
+    run.potential.on_rebuild.append(guard_states)
     began = time.perf_counter()
     states = run_md(
         run.state,
@@ -237,9 +261,7 @@ def _drive(run: _Run, files: RunFiles, signals: StopSignals) -> RunSummary:
     )
     try:
         for state in _with_progress(states, run):
-            if state.n_rebuilds != run.state.n_rebuilds:
-                run.guard_state = run.guard.state_dict()
-            run.state = state
+            run.state, run.guard_state = state, guard_states.at(state.step)
             files.record(state)
             if files.checkpoint_due(state):
                 files.checkpoint(state, run.record())

@@ -62,7 +62,8 @@ class State:
     """One instant of a run. Nothing that the next step depends on lives anywhere else.
 
     A step makes a new state and leaves the old one as it was, the random generator included, so
-    the last good state is always whole. Tensors are float64 on the potential's device.
+    the last good state is always whole. Tensors are float64 on the potential's device, or on the
+    host if it comes from a run that stays on the device between its records.
     """
 
     species: tuple[str, ...]  # (A,) chemical symbols

@@ -53,8 +53,9 @@ class Snapshot:
     Attributes:
         step: steps completed.
         positions, velocities, forces: (A, 3) float64, Å, Å/fs, eV/Å.
-        energies: (A,) float64, eV.
+        energies: (A,) float64, eV; energy: () float64, their sum.
         virial: (3, 3) float64, dE/dε, eV.
+        list_reference: (A, 3) float64, Å, where the list in use was built.
         kinetic: () float64, eV.
         heat: () float64, kinetic energy that the thermostat has given, eV.
         arrived: recorded behind the copies, None where there were none to wait for.
@@ -65,7 +66,9 @@ class Snapshot:
     velocities: Tensor
     forces: Tensor
     energies: Tensor
+    energy: Tensor
     virial: Tensor
+    list_reference: Tensor
     kinetic: Tensor
     heat: Tensor
     arrived: torch.cuda.Event | None = None
@@ -133,6 +136,8 @@ class Dynamics:
         self._host_flags = torch.zeros(size, dtype=torch.int32, pin_memory=on_gpu)
         self._graphs: tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph] | None = None
         self._captured: tuple[int, ...] = ()
+        self._in_flight: deque[Callable[[], list[int]]] = deque()
+        self._launched = self._rebuilt_after = self._end = first_step
         with torch.cuda.device_of(self.positions):
             if forces is None:
                 self.refresh()
@@ -171,31 +176,60 @@ class Dynamics:
                 the last good step, `step` its number.
             CapacityError: as `NeighborList.build`.
         """
+        self.launch(n_steps)
+        self.finish()
+
+    def launch(self, n_steps: int) -> None:
+        """Advance by `n_steps`; the last of them may be under way when this returns.
+
+        Whether those went well, and what the state is after them, is known after `finish`.
+
+        Raises:
+            ForceRangeError, CapacityError: as `run`.
+        """
+        assert not self._in_flight, "finish() comes first"
         # Triton launches on the current device, which need not be that of the tensors.
         with torch.cuda.device_of(self.positions):
-            self._run_until(self.step + n_steps)
+            # So that running on and starting anew from this state are the same to the last bit.
+            self.neighbors.flags[flag.MOVING.value].zero_()
+            self._launched = self._rebuilt_after = self.step
+            self._end = self.step + n_steps
+            self._launch_steps()
+            while self._launched < self._end:
+                self._read_flags()
+                self._launch_steps()
 
-    def _run_until(self, end: int) -> None:
-        # So that running on and starting anew from this state are the same to the last bit.
-        self.neighbors.flags[flag.MOVING.value].zero_()
-        launched, rebuilt_after = self.step, self.step
-        in_flight: deque[Callable[[], list[int]]] = deque()
-        while self.step < end:
-            while launched < end and len(in_flight) < STEPS_IN_FLIGHT:
-                self._launch_step()
-                launched += 1
-                in_flight.append(self._send_flags(launched % STEPS_IN_FLIGHT))
-            flags = in_flight.popleft()()
-            if flags[flag.HALTED.value]:
-                for arrive in in_flight:
-                    arrive()
-                in_flight.clear()
-                self._complete_void_step(flags)
-                launched = rebuilt_after = self.step + 1
-            elif flags[flag.MOVING.value] and self.step >= rebuilt_after:
-                self._launch_rebuild()
-                rebuilt_after = launched
-            self.step += 1
+    def finish(self) -> None:
+        """Wait for the steps that `launch` left under way, and complete them where it must be.
+
+        Raises:
+            ForceRangeError, CapacityError: as `run`.
+        """
+        with torch.cuda.device_of(self.positions):
+            while self.step < self._end:
+                self._launch_steps()
+                self._read_flags()
+
+    def _launch_steps(self) -> None:
+        """Have as many steps in flight as may be."""
+        while self._launched < self._end and len(self._in_flight) < STEPS_IN_FLIGHT:
+            self._launch_step()
+            self._launched += 1
+            self._in_flight.append(self._send_flags(self._launched % STEPS_IN_FLIGHT))
+
+    def _read_flags(self) -> None:
+        """Wait for the oldest step in flight, and do what its flags ask for."""
+        flags = self._in_flight.popleft()()
+        if flags[flag.HALTED.value]:
+            for arrive in self._in_flight:
+                arrive()
+            self._in_flight.clear()
+            self._complete_void_step(flags)
+            self._launched = self._rebuilt_after = self.step + 1
+        elif flags[flag.MOVING.value] and self.step >= self._rebuilt_after:
+            self._launch_rebuild()
+            self._rebuilt_after = self._launched
+        self.step += 1
 
     def snapshot(self) -> Snapshot:
         """Copy the state to the host without waiting for it; the next steps may be launched."""
@@ -208,7 +242,9 @@ class Dynamics:
             "velocities": self.velocities.clone(),
             "forces": self.mixture.forces.clone(),
             "energies": self.mixture.energies.clone(),
+            "energy": self.mixture.energies.sum(),
             "virial": self.mixture.virial(),
+            "list_reference": self.neighbors.reference.clone(),
             "kinetic": self._kinetic.sum(),
             "heat": self.heat.sum(),
         }

@@ -18,7 +18,14 @@ from duetto.md.loop import NVE, Langevin, Stage, run_md
 from duetto.md.state import State, initial_state
 from duetto.pair import ExpertPair
 from duetto.potential import Potential
-from tests.engine.backends.test_triton import blended, covered_by_torch, potential, scaled, some
+from tests.engine.backends.test_triton import (
+    TOLERANCE,
+    blended,
+    covered_by_torch,
+    potential,
+    scaled,
+    some,
+)
 
 TIMESTEP = 1.0
 
@@ -122,6 +129,30 @@ def test_guard_looks_on_at_rebuilds_and_knows_the_step() -> None:
     fresh = start(skin=0.1)[1]
     fresh.rebuild(p.list_reference(), state.cell)
     assert p.neighbor_list.neighbor.tolist() == fresh.neighbor_list.neighbor.tolist()
+
+
+@pytest.mark.parametrize("distance", [0.01, 1.0])
+def test_evaluating_elsewhere_while_steps_are_under_way(distance: float) -> None:
+    """Near by, in the same list, or so far away that it is built there, and anew for the run."""
+    undisturbed = run(*start(skin=1.5), 6, every=2)
+    state, p = start(skin=1.5)
+    disturbed = []
+    for now in run_md(state, p, [NVE(6)], timestep_fs=TIMESTEP, every=2):
+        disturbed.append(now)
+        if now.step == 2:
+            elsewhere = now.positions + distance * torch.sin(now.positions)
+            p.evaluate(elsewhere.to(p.device), now.cell.to(p.device))
+    assert (p.n_rebuilds > 1) == (distance == 1.0)
+    # The steps to 4 were under way in the list of the run.
+    same = disturbed if distance < 1.0 else disturbed[:2]
+    for one, other in zip(same, undisturbed, strict=False):
+        for name in ("positions", "velocities", "forces", "energies", "virial"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+        for name in ("step", "energy", "n_rebuilds"):
+            assert getattr(one, name) == getattr(other, name), name
+    last, expected = disturbed[-1].forces, undisturbed[-1].forces
+    # Another list sums in another order.
+    assert float((last - expected).abs().max()) <= TOLERANCE * float(expected.abs().max())
 
 
 def test_host_takes_every_step_where_the_guard_may_promote() -> None:

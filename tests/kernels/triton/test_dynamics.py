@@ -113,6 +113,17 @@ def test_follows_ase_through_void_steps(device: str) -> None:
     check_state(run, with_ase(atoms, 1.0, 4))
 
 
+def test_steps_left_under_way_are_completed(device: str) -> None:
+    """The last two, whose flags nobody has read, ask the host for help: `finish` gives it."""
+    atoms = cluster(speed=0.2)
+    run = dynamics(atoms, device, 1.0)
+    run.launch(2)
+    assert run.step == 0
+    run.finish()
+    assert run.step == 2 == run._steps_done.item()
+    check_state(run, with_ase(atoms, 1.0, 2))
+
+
 BATH = Thermostat(thermal_energy=0.05, friction=0.02, seed=11)
 
 
