@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import itertools
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -30,12 +31,13 @@ from duetto.files import atomic_write
 from duetto.packing import pack
 from duetto.pair import ExpertPair
 from duetto.potential import Potential
-from duetto.report.style import LF, MUTED, draw_png
+from duetto.report.style import LF, draw_png
 from duetto.throughput import time_in_turns
 
 CONFIG = Path(__file__).parents[1] / "examples" / "ptco" / "cotrain.yaml"
 CANDIDATES = ("16/8@4.5", "32/16@4.5", "64/32@4.5", "32/16@4.0", "32/16@5.0")
 _ATOMS, _ROUNDS = 2000, 9
+_MARKERS = "osD^v<>p"
 _KEY_OF_TEMPERATURE = {"300K": "300_K", "900K": "900_K"}
 
 
@@ -86,7 +88,10 @@ class Candidate:
 def main() -> None:
     """Train, measure, write and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("teacher", type=Path, metavar="CKPT", help="checkpoint with the model hf")
+    parser.add_argument(
+        "teacher", nargs="?", type=Path, metavar="CKPT",
+        help="checkpoint with the model hf; without it, what --rows holds is drawn again",
+    )  # fmt: skip
     parser.add_argument(
         "--candidates", nargs="+", type=Candidate.parse, metavar="S/U@R",
         default=[Candidate.parse(text) for text in CANDIDATES], help=" ".join(CANDIDATES),
@@ -97,10 +102,13 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="more overrides")
     args = parser.parse_args()
     try:
-        rows = sweep(args.teacher.resolve(), args.candidates, args.epochs, args.set)
-    except InputError as error:
+        if args.teacher is None:
+            rows = from_csv(args.rows.read_text())
+        else:
+            rows = sweep(args.teacher.resolve(), args.candidates, args.epochs, args.set)
+            atomic_write(args.rows, as_csv(rows))
+    except (InputError, OSError) as error:
         parser.error(str(error))
-    atomic_write(args.rows, as_csv(rows))
     if args.plot:
         args.plot.write_bytes(draw_png(lambda f: draw(f, rows), width=6.0, height=2.8))
 
@@ -183,24 +191,28 @@ def as_csv(rows: Sequence[dict[str, float | str]]) -> str:
     return text.getvalue()
 
 
+def from_csv(text: str) -> list[dict[str, float | str]]:
+    """The rows that `as_csv` wrote."""
+    return [
+        {key: value if key == "lf" else float(value) for key, value in row.items()}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
+
+
 def draw(figure: Figure, rows: Sequence[dict[str, float | str]]) -> None:
     """Agreement on forces over cost, a panel per temperature."""
     panels = figure.subplots(1, 2, sharex=True)
     for axes, key in zip(panels, _KEY_OF_TEMPERATURE.values(), strict=True):
-        for row in rows:
+        for marker, row in zip(itertools.cycle(_MARKERS), rows, strict=False):
             x, y = float(row["us_per_atom"]), float(row[f"forces_mev_per_angstrom_{key}"])
-            axes.plot(x, y, "o", color=LF)
-            label = str(row["lf"]).replace("@", ", ") + " Å"
-            axes.annotate(
-                label, (x, y), textcoords="offset points", xytext=(5, 5), fontsize=7.5, color=MUTED
-            )
-        axes.set_title(f"HF − LF forces at {key.replace('_', ' ')}")
+            axes.plot(x, y, marker, color=LF, label=str(row["lf"]).replace("@", ", ") + " Å")
+        axes.set_title(f"HF − LF at {key.replace('_', ' ')}")
         axes.set_xlabel("LF's cost, µs per atom")
-        axes.set_ylabel("meV/Å")
-        axes.set_ylim(bottom=0)
-        axes.set_xlim(left=0)
-        axes.margins(x=0.25)
+        axes.set_ylabel("forces, meV/Å")
+        axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
+        axes.set_xlim(0, 1.1 * axes.get_xlim()[1])
         axes.grid(True, alpha=0.5)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", title="LF")
 
 
 if __name__ == "__main__":
