@@ -41,21 +41,21 @@ compare() { # malloc keeping freed memory, which is nequip's best, and as it is 
 # Full HF beside nequip: both calculators, parity on and off, two cutoffs, two structures, two
 # precisions; then the same for the small expert.
 compare "full_hf $eager $compiled" --interfaces model ase
-compare "full_hf $compiled" --architecture hf64_no_parity
-compare "full_hf $compiled" --r-max 6.0
-compare "full_hf $compiled" --system ptco
-bench "full_hf $compiled" --atoms "$small" --dtype float64
+compare "full_hf $eager $compiled" --architecture hf64_no_parity
+compare "full_hf $eager $compiled" --r-max 6.0
+compare "full_hf $eager $compiled" --system ptco
+bench "full_hf $eager $compiled" --atoms "$small" --dtype float64
 for options in "" "--r-max 6.0" "--system ptco" "--dtype float64"; do
     # shellcheck disable=SC2086
     compare "full_hf $eager $compiled" --architecture lf16 --lf-architecture none $options
 done
 # How close the mixture comes to its ideal, by the share of complex atoms and by size.
-bench "$own $compiled" --atoms "$small" "$middle" --complex-fraction 0.02 0.05 0.1 0.2 0.5
+bench "$own $eager $compiled" --atoms "$small" "$middle" --complex-fraction 0.02 0.05 0.1 0.2 0.5
 # shellcheck disable=SC2086
-bench "$own $compiled" --atoms "$small" $sizes
+bench "$own $eager $compiled" --atoms "$small" $sizes
 rounds=2 bench "$own" --atoms "$huge" --memory
 # One thread beside all of them.
-bench "$own $compiled" --atoms "$small" "$middle" --threads 1
+bench "$own $eager $compiled" --atoms "$small" "$middle" --threads 1
 
 "$venv/bin/duetto" bench --profile --atoms "$middle" --blend 4 --threads 1 \
     --plot "$images/profile.png" --trace "$outputs/profile_trace.json" > "$results/profile.txt"
