@@ -16,7 +16,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             "Run a CO-covered Pt(111) slab at constant energy with two experts, and again with "
             "the high-fidelity expert on every atom; compare energies, forces and step times. "
             "Writes index.html, report.json, thermo.csv, trajectory.xyz and pictures. About "
-            "three minutes on two cores."
+            "two minutes on two cores."
         ),
     )
     parser.add_argument(
