@@ -109,7 +109,8 @@ class TritonBackend:
         mixture.neighbors.flags[flag.TILE_FULL.value : flag.HALTED.value].zero_()
         mixture.evaluate(x)
         raised = mixture.neighbors.flags.tolist()
-        if raised[flag.WORK_FULL.value] or raised[flag.TILE_FULL.value]:
+        too_small = (flag.CELL_FULL, flag.LIST_FULL, flag.TILE_FULL, flag.WORK_FULL)
+        if any(raised[full.value] for full in too_small):
             neighbors.rebuild(x, cell)
             mixture.evaluate(x)
             raised = mixture.neighbors.flags.tolist()
