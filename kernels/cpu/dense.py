@@ -16,7 +16,7 @@ from duetto.kernels.cpu.activation import activate, activate_adjoint
 from duetto.kernels.cpu.compiling import compiled
 from duetto.kernels.cpu.product import product
 
-_PANEL = 24
+PANEL = 24
 """Rows of a panel: 6 kB of 64 numbers in single precision, a multiple of a tile's rows."""
 
 
@@ -35,9 +35,9 @@ def dense(dtype: str, activation: str | None, width: int) -> Callable[..., None]
 
     @compiled
     def kernel(x: Any, column: int, inner: int, W: Any, h: Any, to: int, slope: Any) -> None:
-        z = np.empty((_PANEL, width), dtype=T)
-        for begin in range(0, slope.shape[0], _PANEL):
-            end = min(begin + _PANEL, slope.shape[0])
+        z = np.empty((PANEL, width), dtype=T)
+        for begin in range(0, slope.shape[0], PANEL):
+            end = min(begin + PANEL, slope.shape[0])
             multiply(x, begin, end, column, inner, W, z, 0, 0)
             phi(z, end - begin, h, begin, to, slope)
 
@@ -57,9 +57,9 @@ def dense_adjoint(dtype: str, width: int, inner: int, add: bool) -> Callable[...
 
     @compiled
     def kernel(gh: Any, column: int, slope: Any, W_transposed: Any, gx: Any) -> None:
-        gz = np.empty((_PANEL, width), dtype=T)
-        for begin in range(0, slope.shape[0], _PANEL):
-            end = min(begin + _PANEL, slope.shape[0])
+        gz = np.empty((PANEL, width), dtype=T)
+        for begin in range(0, slope.shape[0], PANEL):
+            end = min(begin + PANEL, slope.shape[0])
             phi(gh, begin, end, column, slope, gz)
             multiply(gz, 0, end - begin, 0, width, W_transposed, gx, begin, 0)
 

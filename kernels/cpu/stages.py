@@ -15,6 +15,7 @@ import numpy as np
 
 from duetto.kernels.cpu.activation import activate
 from duetto.kernels.cpu.compiling import compiled
+from duetto.kernels.cpu.dense import PANEL
 from duetto.kernels.cpu.product import columns_of_tile, product, tile
 from duetto.kernels.cpu.vector import (
     lanes_for,
@@ -26,9 +27,6 @@ from duetto.kernels.cpu.vector import (
     total,
     totals,
 )
-
-_PANEL = 24
-"""Rows whose pre-activations are kept at a time, as in `duetto.kernels.cpu.dense`."""
 
 
 def _type(dtype: str) -> Any:
@@ -46,9 +44,9 @@ def two_body(dtype: str, size: int, width: int, activation: str | None) -> Calla
 
     @compiled
     def kernel(B: Any, pair: Any, K1: Any, h: Any, column: int, slope: Any) -> None:
-        z = np.empty((_PANEL, width), dtype=T)
-        for begin in range(0, B.shape[1], _PANEL):
-            end = min(begin + _PANEL, B.shape[1])
+        z = np.empty((PANEL, width), dtype=T)
+        for begin in range(0, B.shape[1], PANEL):
+            end = min(begin + PANEL, B.shape[1])
             for e in range(begin, end):
                 t = pair[e]
                 for c in range(0, width, lanes):
