@@ -1,7 +1,8 @@
 """The neighbour list: one for both experts, sorted by centre, with a Verlet skin.
 
-The search is by bins and stores nothing but the list: a general search's pairs, with both atoms in
-64 bits and room to grow, took four times the memory and ten times as long.
+The search is by bins and stores nothing but the list. A general search's pairs, with both atoms in
+64 bits and room to grow, took four times the memory; of 8,112 atoms within 5.5 Å they took 27 ms on
+one core, and were still to be pruned to each atom's reach, where this takes 21 ms for all of it.
 """
 
 from __future__ import annotations
