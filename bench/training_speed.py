@@ -32,7 +32,7 @@ from duetto.cotrain import FoldedAllegroModel
 DATA = Path(__file__).parents[1] / "examples" / "ptco" / "data" / "ptco_chgnet_test.extxyz.gz"
 TYPES = ["Pt", "C", "O"]
 SIZES = {
-    "hf": {"r_max": 5.0, "l_max": 2, "num_layers": 2, "avg_num_neighbors": 30.0},
+    "hf": {"r_max": 5.5, "l_max": 2, "num_layers": 2, "avg_num_neighbors": 30.0},
     "lf": {"r_max": 4.5, "l_max": 1, "num_layers": 1, "avg_num_neighbors": 18.0},
 }
 """The experts of examples/ptco/cotrain.yaml."""
