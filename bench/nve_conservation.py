@@ -23,15 +23,20 @@ from ase import Atoms
 from ase.build import bulk
 from tqdm import tqdm
 
-from duetto.architecture import AllegroArchitecture, BesselEmbedding, MLPShape, ZBLTerm
 from duetto.environment import package_versions, processor_name
-from duetto.folding import random_weights
+from duetto.experts.allegro.architecture import (
+    AllegroArchitecture,
+    BesselEmbedding,
+    MLPShape,
+    ZBLTerm,
+)
+from duetto.experts.allegro.folding import random_weights
+from duetto.experts.pair import Expert, ExpertPair
 from duetto.md import NVE, Langevin, Limits, initial_state, run_md
 from duetto.md.state import State, with_forces
-from duetto.md.thermo import energy_drift_meV_per_atom_per_ps
-from duetto.pair import Expert, ExpertPair
-from duetto.potential import Potential
-from duetto.regions import Regions
+from duetto.partition.regions import Regions
+from duetto.potential.mixture import Potential
+from duetto.run.thermo import energy_drift_meV_per_atom_per_ps
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from make_slab import LATTICE_CONSTANT, make_slab

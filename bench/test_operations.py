@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from duetto.bench.architectures import architecture_named
-from duetto.folding import random_weights
+from duetto.experts.allegro.folding import random_weights
+from duetto.experts.pair import Expert
 from duetto.kernels.cpu import edges, radial, stages
 from duetto.kernels.cpu.activation import activate, activate_adjoint
 from duetto.kernels.cpu.dense import dense, dense_adjoint
 from duetto.kernels.cpu.expert import CPUExpert
 from duetto.kernels.cpu.product import product
-from duetto.pair import Expert
+from duetto.measure.bench.architectures import architecture_named
 
 CENTRES, NEIGHBOURS = 24, 42
 E = CENTRES * NEIGHBOURS

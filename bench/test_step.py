@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from duetto.backends.reference import ReferenceBackend
-from duetto.bench.agreement import expert_work, tensors
-from duetto.bench.architectures import random_pair
-from duetto.bench.systems import build_system, complex_weights
 from duetto.kernels.cpu.expert import Chunk, CPUExpert, Workspace
 from duetto.kernels.folded import atomic_energies
-from duetto.neighbors import NeighborList
-from duetto.potential import Potential
+from duetto.measure.bench.agreement import expert_work, tensors
+from duetto.measure.bench.architectures import random_pair
+from duetto.measure.bench.systems import build_system, complex_weights
+from duetto.potential.mixture import Potential
+from duetto.potential.neighbors import NeighborList
+from duetto.potential.reference import ReferenceBackend
 
 PAIR = random_pair("hf64", "lf16", hf_r_max=5.0, lf_r_max=4.5, species=("Pt",), seed=0)
 

@@ -4,11 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from duetto.calculators.ase import DuettoCalculator
     from duetto.errors import InputError, RunStopped
-    from duetto.pair import Expert, ExpertPair
-    from duetto.potential import Potential
-    from duetto.regions import Regions
+    from duetto.experts.pair import Expert, ExpertPair
+    from duetto.frontends.ase import DuettoCalculator
+    from duetto.partition.regions import Regions
+    from duetto.potential.mixture import Potential
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,12 +23,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DuettoCalculator": "duetto.calculators.ase",
-    "Expert": "duetto.pair",
-    "ExpertPair": "duetto.pair",
+    "DuettoCalculator": "duetto.frontends.ase",
+    "Expert": "duetto.experts.pair",
+    "ExpertPair": "duetto.experts.pair",
     "InputError": "duetto.errors",
-    "Potential": "duetto.potential",
-    "Regions": "duetto.regions",
+    "Potential": "duetto.potential.mixture",
+    "Regions": "duetto.partition.regions",
     "RunStopped": "duetto.errors",
 }
 

@@ -1,8 +1,16 @@
-"""Writing files whole or not at all."""
+"""Files whole or not at all, and a checksum over their meaning: damage never passes for data."""
 
+from __future__ import annotations
+
+import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def atomic_write(path: str | os.PathLike[str], content: bytes | str) -> None:
@@ -47,3 +55,13 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def content_hash(header: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256, in hexadecimal, of a header and of the tensors' names, types, shapes and bytes."""
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -28,13 +28,13 @@ os.environ.pop("TRITON_INTERPRET", None)
 import triton
 from expert_floors import write_page
 
-from duetto.bench.architectures import architecture_named
+from duetto.experts.allegro.folding import fold, random_weights
+from duetto.experts.pair import ExpertPair
 from duetto.files import atomic_write
-from duetto.folding import fold, random_weights
 from duetto.kernels.triton.expert_launch import kernel_kinds
 from duetto.kernels.triton.expert_offline import Resources, compile_kernel
 from duetto.kernels.triton.expert_spec import KernelSpec, kernel_spec
-from duetto.pair import ExpertPair
+from duetto.measure.bench.architectures import architecture_named
 
 BUDGETS = Path(__file__).resolve().parent.parent / "bench" / "budgets" / "expert_kernels.json"
 SPECIES = ("Pt", "C", "O")

@@ -25,8 +25,8 @@ from ase.build import bulk
 from ase.geometry import get_distances
 
 from duetto.errors import InputError
-from duetto.pair import ExpertPair
-from duetto.potential import Potential
+from duetto.experts.pair import ExpertPair
+from duetto.potential.mixture import Potential
 
 DATA = Path(__file__).parents[1] / "examples" / "ptco" / "data"
 SHELL = 5.0

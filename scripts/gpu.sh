@@ -84,7 +84,7 @@ if ! "$python" -c 'import duetto' >/dev/null 2>&1; then
     ln -s "$root/kernels" "$links/duetto/kernels"
 fi
 export PYTHONPATH="${links:+$links:}$root${PYTHONPATH:+:$PYTHONPATH}"
-"$python" -c 'import duetto.potential, duetto.bench.rows' ||
+"$python" -c 'import duetto.potential.mixture, duetto.measure.bench.rows' ||
     refuse "the package cannot be imported, see above"
 
 "$python" - <<'ABOUT'
@@ -111,7 +111,7 @@ if [ -n "$tests" ]; then
     run_pytest ${workers[@]+"${workers[@]}"} "${correct[@]}" || exit 1
     # The kernels' own tests run compiled here, on the same inputs as in the interpreter elsewhere.
     # Their compilation for chips that need not be here has been tested there.
-    run_pytest ${workers[@]+"${workers[@]}"} tests/kernels/triton tests/engine/backends -m "not gpu" \
+    run_pytest ${workers[@]+"${workers[@]}"} tests/kernels/triton tests/engine/potential/test_triton.py tests/engine/md/test_device_dynamics.py -m "not gpu" \
         --ignore tests/kernels/triton/test_expert_offline.py \
         --ignore tests/kernels/triton/test_offline.py || exit 1
     run_pytest -s tests/gpu/test_dynamics.py || exit 1
@@ -133,7 +133,7 @@ pair_sizes=(4000 256000)
     --pair examples/ptco/ptco.duetto --atoms "${pair_sizes[@]}" --rounds "$rounds"
 # Mixture, full HF, full LF and, where it is installed, nequip eager and compiled; each is checked
 # against the others before it is timed.
-"$python" -c 'import sys; from duetto.cli import main; sys.exit(main())' bench \
+"$python" -c 'import sys; from duetto.cli.main import main; sys.exit(main())' bench \
     --device cuda --backend triton --system pt --lf-architecture lf32 \
     --atoms "${engine_sizes[@]}" --nequip-max-atoms 10000 --rounds "$rounds" \
     --csv "$out/engines_$name.csv"

@@ -23,16 +23,16 @@ from pathlib import Path
 import torch
 from ase import units
 
-from duetto.bench.architectures import ARCHITECTURES, random_pair
-from duetto.bench.rows import provenance
-from duetto.bench.systems import SPECIES, build_system, complex_weights
 from duetto.errors import InputError
+from duetto.experts.pair import ExpertPair
 from duetto.files import atomic_write
 from duetto.kernels.triton.dynamics import Dynamics
 from duetto.kernels.triton.mixture import Mixture
 from duetto.md.velocities import maxwell_boltzmann
-from duetto.pair import ExpertPair
-from duetto.potential import Potential
+from duetto.measure.bench.architectures import ARCHITECTURES, random_pair
+from duetto.measure.bench.rows import provenance
+from duetto.measure.bench.systems import SPECIES, build_system, complex_weights
+from duetto.potential.mixture import Potential
 
 TEMPERATURE_K = 300.0
 SECONDS_PER_ROUND = 1.0

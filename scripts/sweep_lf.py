@@ -24,15 +24,15 @@ import torch
 from evaluate_pair import DATA, Frame, agreement, errors, read_frames
 from matplotlib.figure import Figure
 
-from duetto.bench.systems import bulk_platinum
+from duetto.conversion.pack import pack
 from duetto.cotrain.train import train
 from duetto.errors import InputError
+from duetto.experts.pair import ExpertPair
 from duetto.files import atomic_write
-from duetto.packing import pack
-from duetto.pair import ExpertPair
-from duetto.potential import Potential
+from duetto.measure.bench.systems import bulk_platinum
+from duetto.measure.turns import time_in_turns
+from duetto.potential.mixture import Potential
 from duetto.report.style import LF, draw_png
-from duetto.throughput import time_in_turns
 
 CONFIG = Path(__file__).parents[1] / "examples" / "ptco" / "cotrain.yaml"
 CANDIDATES = ("16/8@4.5", "32/16@4.5", "64/32@4.5", "32/16@4.0", "32/16@5.0")

@@ -1,15 +1,22 @@
 """What every test run says of itself."""
 
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
 import torch
 
+# Triton's kernels run on the GPU if there is one, else in its interpreter on the CPU: read when a
+# kernel is declared, so set before any module with kernels is imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 NEED_TRITON = [
     "kernels/triton/*",
-    "engine/backends/test_triton.py",
-    "engine/backends/test_device_dynamics.py",
+    "engine/potential/test_triton.py",
+    "engine/md/test_device_dynamics.py",
+    "engine/run/test_device_production.py",
     "gpu/*",
 ]
 collect_ignore_glob = [] if find_spec("triton") else NEED_TRITON

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from duetto.architecture import AllegroArchitecture, BesselEmbedding, MLPShape, ZBLTerm
-from duetto.folding import random_weights
-from duetto.pair import Expert, ExpertPair
+from duetto.experts.allegro.architecture import (
+    AllegroArchitecture,
+    BesselEmbedding,
+    MLPShape,
+    ZBLTerm,
+)
+from duetto.experts.allegro.folding import random_weights
+from duetto.experts.pair import Expert, ExpertPair
 
 SPECIES = ("Pt", "C", "O")
 

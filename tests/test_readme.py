@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from duetto.cli import main
-from duetto.config import load_config
+from duetto.cli.main import main
+from duetto.run.config import load_config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -11,9 +11,9 @@ from nequip.nn import SequentialGraphNetwork, with_edge_vectors_
 from nequip.scripts._workflow_utils import get_workflow_state
 from torch import nn
 
-from duetto.convert import allegro_stages, architecture_of, scaled_weights
+from duetto.conversion.expert import allegro_stages, architecture_of, scaled_weights
 from duetto.errors import InputError
-from duetto.folding import fold
+from duetto.experts.allegro.folding import fold
 from duetto.kernels.folded import atomic_energies
 
 

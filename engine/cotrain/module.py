@@ -12,7 +12,7 @@ from nequip.train import EMALightningModule, MeanSquaredError, RootMeanSquaredEr
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from duetto.convert import architecture_of
+from duetto.conversion.expert import architecture_of
 from duetto.cotrain.agreement import squared_differences
 from duetto.cotrain.frames import (
     AGREEMENT_KEY,

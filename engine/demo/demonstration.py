@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ase import Atoms
 from torch import Tensor
 
-from duetto.config import RunConfig, load_config
+from duetto.atoms.structure import read_structure
 from duetto.demo.comparison import Comparison, compare
 from duetto.demo.dynamics import NVERecord, begin, nve_steps, run_nve, same_start, warm_up
 from duetto.demo.example import LARGE, RUN, example_folder
@@ -24,12 +24,12 @@ from duetto.demo.summary import build_report, render_summary
 from duetto.demo.timing import Speed, measure_speed
 from duetto.errors import InputError
 from duetto.files import atomic_write
-from duetto.guard import Guard
-from duetto.md.pair_model import PairModel
-from duetto.md.run_files import CHECKPOINT, RunFiles
 from duetto.md.state import Potential, State
-from duetto.regions import RegionCounts, count_regions
-from duetto.structure import read_structure
+from duetto.partition.guard import Guard
+from duetto.partition.regions import RegionCounts, count_regions
+from duetto.run.config import RunConfig, load_config
+from duetto.run.files import CHECKPOINT, RunFiles
+from duetto.run.pair_model import PairModel
 
 REPORT = "report.json"
 PAGE = "index.html"

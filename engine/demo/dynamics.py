@@ -14,14 +14,14 @@ from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from duetto.config import NVEStage, RunConfig
 from duetto.errors import InputError
-from duetto.guard import Guard
 from duetto.md.loop import NVE, run_md
-from duetto.md.production import limits_of, stages_of
-from duetto.md.run_files import RunFiles
 from duetto.md.state import Potential, State, initial_state, with_forces
-from duetto.md.thermo import energy_drift_meV_per_atom_per_ps
+from duetto.partition.guard import Guard
+from duetto.run.config import NVEStage, RunConfig
+from duetto.run.files import RunFiles
+from duetto.run.run import limits_of, stages_of
+from duetto.run.thermo import energy_drift_meV_per_atom_per_ps
 
 T = TypeVar("T")
 

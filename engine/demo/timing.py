@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from duetto.config import LangevinStage, RunConfig
+from duetto.atoms.structure import read_structure
 from duetto.demo.dynamics import begin, progress
 from duetto.errors import InputError
 from duetto.md.loop import Langevin, run_md
-from duetto.md.pair_model import PairModel
-from duetto.md.production import limits_of
 from duetto.md.state import Potential, State
-from duetto.regions import RegionCounts, count_regions
-from duetto.structure import read_structure
-from duetto.throughput import StepTimes, time_steps
+from duetto.measure.turns import StepTimes, time_steps
+from duetto.partition.regions import RegionCounts, count_regions
+from duetto.run.config import LangevinStage, RunConfig
+from duetto.run.pair_model import PairModel
+from duetto.run.run import limits_of
 
 NAMES = ("mixture", "full_hf", "full_lf")
 WARM_UP_STEPS = 40

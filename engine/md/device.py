@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from duetto.backends.base import DeviceBackend
 from duetto.errors import RunStopped
 from duetto.md.state import ACCELERATION, BOLTZMANN_EV_PER_K, State
+from duetto.potential.base import DeviceBackend
 
 if TYPE_CHECKING:
     from duetto.kernels.triton.dynamics import Snapshot

@@ -11,9 +11,9 @@ import torch
 from ase import Atoms, units
 from torch import Tensor
 
-from duetto.backends.base import Evaluation
 from duetto.errors import InputError, RunStopped
 from duetto.md.velocities import maxwell_boltzmann
+from duetto.potential.base import Evaluation
 
 BOLTZMANN_EV_PER_K: float = units.kB
 # A force of 1 eV/Å on 1 amu accelerates by this many Å/fs²; amu Å²/fs² over it is an energy in eV.

@@ -11,9 +11,9 @@ from ase import Atoms
 from ase.io import read
 
 import duetto
-from duetto.config import load_config
 from duetto.md import NVE, Langevin, initial_state, run_md
-from duetto.potential import Potential
+from duetto.potential.mixture import Potential
+from duetto.run.config import load_config
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ptco"
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from duetto.architecture import ZBLTerm
-from duetto.bench.architectures import architecture_named
-from duetto.bench.systems import bulk_platinum, platinum_with_co
-from duetto.folding import random_weights
-from duetto.pair import Expert, ExpertPair
-from duetto.potential import Potential
+from duetto.experts.allegro.architecture import ZBLTerm
+from duetto.experts.allegro.folding import random_weights
+from duetto.experts.pair import Expert, ExpertPair
+from duetto.measure.bench.architectures import architecture_named
+from duetto.measure.bench.systems import bulk_platinum, platinum_with_co
+from duetto.potential.mixture import Potential
 
 
 def random_pair(species: Sequence[str], hf: str = "hf64", lf: str = "lf32") -> ExpertPair:

@@ -11,7 +11,7 @@ from ase import units
 
 from duetto.kernels.triton.dynamics import Dynamics, Thermostat
 from duetto.md.velocities import maxwell_boltzmann
-from duetto.potential import Potential
+from duetto.potential.mixture import Potential
 from tests.gpu.systems import layered, on_gpu, system, tensors
 
 NVE_STEPS = int(os.environ.get("DUETTO_NVE_STEPS", "10000"))

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from duetto.md import NVE, Langevin, Limits, initial_state, loop, run_md
-from duetto.md.checkpoint import load_checkpoint, save_checkpoint
 from duetto.md.state import State
-from duetto.potential import Potential
+from duetto.potential.mixture import Potential
+from duetto.run.checkpoint import load_checkpoint, save_checkpoint
 from tests.gpu.systems import layered, on_gpu, system
 from tests.waiting import wait_for_every_record
 

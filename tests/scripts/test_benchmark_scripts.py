@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from duetto.bench.rows import Row
+from duetto.measure.bench.rows import Row
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 

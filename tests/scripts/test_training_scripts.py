@@ -13,9 +13,9 @@ from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from duetto.calculators.ase import DuettoCalculator
 from duetto.errors import InputError
-from duetto.pair import ExpertPair
+from duetto.experts.pair import ExpertPair
+from duetto.frontends.ase import DuettoCalculator
 from tests.engine.cotrain.training import labelled_frames
 from tests.pairs import mismatched_pair
 

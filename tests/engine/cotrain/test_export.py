@@ -12,10 +12,10 @@ pytest.importorskip("nequip", reason="needs the train extra: pip install duetto[
 
 from nequip.integrations.ase import NequIPCalculator
 
-from duetto.calculators.ase import DuettoCalculator
-from duetto.convert import nequip_models
-from duetto.packing import pack
-from duetto.pair import ExpertPair
+from duetto.conversion.expert import nequip_models
+from duetto.conversion.pack import pack
+from duetto.experts.pair import ExpertPair
+from duetto.frontends.ase import DuettoCalculator
 from tests.engine.cotrain.training import labelled_frames
 
 ROUNDING = 100 * 6e-8

@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("nequip", reason="needs the train extra: pip install duetto[train]")
 
-from duetto.convert import nequip_models
+from duetto.conversion.expert import nequip_models
 from duetto.cotrain.train import Interrupted, train
 from duetto.errors import InputError
 from tests.engine.cotrain.training import CONFIG, JOINT, logged, overrides

@@ -8,10 +8,10 @@ from ase import Atoms, units
 from ase.calculators.lj import LennardJones
 from ase.md.verlet import VelocityVerlet
 
-from duetto.backends.base import Evaluation
 from duetto.md import NVE, Langevin, Limits, initial_state, run_md
 from duetto.md.integrators import langevin_baoab, velocity_verlet
 from duetto.md.velocities import maxwell_boltzmann
+from duetto.potential.base import Evaluation
 from tests.engine.md.toy import LJ, Pairs, argon, lennard_jones, lj_potential
 
 FAR = 1e4

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.geometry import get_distances
 from ase.neighborlist import neighbor_list
 
-from duetto.backends.base import Evaluation
+from duetto.potential.base import Evaluation
 
 LJ = {"epsilon": 0.0104, "sigma": 3.40, "cutoff": 8.0}  # argon: eV, Å, Å
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from duetto.architecture import MLPShape
+from duetto.experts.allegro.architecture import MLPShape
 from duetto.kernels.cpu.expert import Chunk, CPUExpert, Workspace
 from duetto.kernels.folded import atomic_energies
 from tests.pairs import high_fidelity

@@ -1,14 +1,9 @@
-"""Where the kernels run: on the GPU if there is one, else in Triton's interpreter on the CPU."""
+"""Where the kernels run, and where their sources go."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
 import torch
-
-# Read when a kernel is declared, so it must be set before any module with kernels is imported.
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(scope="session")

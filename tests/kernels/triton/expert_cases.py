@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from duetto.architecture import (
+from duetto.experts.allegro.architecture import (
     AllegroArchitecture,
     BesselEmbedding,
     MLPShape,
     SplineEmbedding,
     ZBLTerm,
 )
-from duetto.folding import fold, random_weights
+from duetto.experts.allegro.folding import fold, random_weights
 from duetto.kernels.folded import FoldedExpert, atomic_energies
 from duetto.kernels.triton.expert_launch import ExpertKernels, WorkList
 from duetto.kernels.triton.expert_packing import pack

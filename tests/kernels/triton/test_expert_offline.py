@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import triton
 
-from duetto.bench.architectures import architecture_named
-from duetto.folding import fold, random_weights
+from duetto.experts.allegro.folding import fold, random_weights
+from duetto.experts.pair import ExpertPair
 from duetto.kernels.triton.expert_launch import kernel_kinds
 from duetto.kernels.triton.expert_spec import kernel_spec
-from duetto.pair import ExpertPair
+from duetto.measure.bench.architectures import architecture_named
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "scripts" / "compile_offline.py"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from duetto.architecture import BesselEmbedding
+from duetto.experts.allegro.architecture import BesselEmbedding
 from duetto.kernels.triton.expert_cache import source_directory, write_source
 from duetto.kernels.triton.expert_launch import ExpertKernels, edge_tile
 from duetto.kernels.triton.expert_packing import pack, table_layout

@@ -1,0 +1,220 @@
+"""Reading the user's atoms, and refusing those that no run can start from."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import vesin
+from ase import Atoms
+
+from duetto.errors import InputError
+from duetto.settings.values import suggestion
+
+SMALLEST_DISTANCE_A = 0.3
+"""Å; no two nuclei of a condensed or molecular system come closer."""
+
+LARGEST_COORDINATE_A = 1e6
+"""Å; beyond it a coordinate is in other units or damaged."""
+
+FLATTEST_CELL = 1e-3
+"""Volume of the cell over the product of its vectors' lengths; a sheared cell has 0.1 or more."""
+
+AXES = "abc"
+
+
+def read_structure(
+    path: str | os.PathLike[str],
+    *,
+    frame: int = -1,
+    repeat: Sequence[int] = (1, 1, 1),
+    species: Collection[str] | None = None,
+) -> Atoms:
+    """Read one frame of a structure file in any format that ASE knows, repeated and checked.
+
+    Args:
+        path: the file.
+        frame: which frame; negative counts from the end, as in ASE.
+        repeat: copies along each cell vector.
+        species: symbols that the pair file knows; None does not check.
+
+    Raises:
+        InputError: the file cannot be read, has no such frame, or `check_atoms` refuses it.
+    """
+    path = Path(path)
+    atoms = _read_frame(path, frame)
+    where = f"{path}, frame {frame}"
+    check_atoms(atoms, where, species=species, clashes=False)
+    for axis, count in enumerate(repeat):
+        if count > 1 and not atoms.cell[axis].any():
+            raise InputError(f"{where}: cannot repeat along {AXES[axis]}: no such cell vector")
+    if tuple(repeat) != (1, 1, 1):
+        atoms = atoms.repeat(tuple(repeat))
+        where += f", repeated {'×'.join(str(count) for count in repeat)}"
+    _check_distances(atoms, where)
+    return atoms
+
+
+def check_atoms(
+    atoms: Atoms,
+    where: str = "structure",
+    *,
+    species: Collection[str] | None = None,
+    clashes: bool = True,
+) -> None:
+    """Refuse atoms that no run can start from.
+
+    Args:
+        atoms: positions in Å, cell, pbc.
+        where: how messages call the atoms: file and frame.
+        species: symbols that the pair file knows; None does not check.
+        clashes: check distances too.
+
+    Raises:
+        InputError: no atoms; a species unknown to the pair; a position, velocity, mass or cell
+            vector that is not finite; a zero or flat cell; a periodic direction without a cell
+            vector; fixed atoms; two atoms, or an atom and an image of itself, closer than
+            `SMALLEST_DISTANCE_A`. One line naming `where` and the atom.
+    """
+    if len(atoms) == 0:
+        raise InputError(f"{where}: there are no atoms")
+    if species is not None:
+        _check_species(atoms, where, species)
+    _check_numbers(atoms, where)
+    _check_cell(atoms, where)
+    if atoms.constraints:
+        kinds = ", ".join(sorted({type(entry).__name__ for entry in atoms.constraints}))
+        raise InputError(
+            f"{where}: the atoms carry constraints ({kinds}), which a run does not apply; "
+            "remove them (in an extended XYZ file, the move_mask column)"
+        )
+    if clashes:
+        _check_distances(atoms, where)
+
+
+def name_atom(atoms: Atoms, index: int) -> str:
+    """Return `atom 12 (Pt) at (1.000, 2.000, 3.000) Å`, counting atoms from 0."""
+    x, y, z = atoms.positions[index]
+    return f"atom {index} ({atoms.symbols[index]}) at ({x:.3f}, {y:.3f}, {z:.3f}) Å"
+
+
+def _read_frame(path: Path, frame: int) -> Atoms:
+    if not path.is_file():
+        raise InputError(f"{path}: no such structure file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty")
+    try:
+        if frame >= -1:
+            return ase.io.read(path, index=frame, do_not_split_by_at_sign=True)
+        # ASE's readers take -3 of two frames for the first: count from the end ourselves.
+        tail = deque(_frames(path), maxlen=-frame)
+        if len(tail) == -frame:
+            return tail[0]
+    except Exception as error:  # each of ASE's readers has exceptions of its own
+        if frame in (0, -1) or not _is_out_of_range(path, frame):
+            raise InputError(f"{path}, frame {frame}: cannot be read: {_reason(error)}") from error
+    count = sum(1 for _ in _frames(path))
+    raise InputError(
+        f"{path}: frame {frame} is out of range; the file has {count}, "
+        f"allowed: 0 to {count - 1}, or {-count} to -1 from the end"
+    )
+
+
+def _frames(path: Path) -> Iterator[Atoms]:
+    return ase.io.iread(path, index=":", do_not_split_by_at_sign=True)
+
+
+def _is_out_of_range(path: Path, frame: int) -> bool:
+    """Whether the file can be read, but has too few frames."""
+    try:
+        count = sum(1 for _ in _frames(path))
+    except Exception:
+        return False
+    return not -count <= frame < count
+
+
+def _reason(error: Exception) -> str:
+    # ASE's XYZError is an OSError without a number.
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:200] if text else type(error).__name__
+
+
+def _check_species(atoms: Atoms, where: str, species: Collection[str]) -> None:
+    known = set(species)
+    for index, symbol in enumerate(atoms.symbols):
+        if symbol not in known:
+            raise InputError(
+                f"{where}: {name_atom(atoms, index)} is of a species that the pair file does not "
+                f"know{suggestion(symbol, known)}; it knows {', '.join(species)}"
+            )
+
+
+def _check_numbers(atoms: Atoms, where: str) -> None:
+    columns = {"position": atoms.get_positions(), "mass": atoms.get_masses()[:, None]}
+    if atoms.has("momenta"):
+        columns["momentum"] = atoms.get_momenta()
+    for name, values in columns.items():
+        bad = ~np.isfinite(values).all(axis=1)
+        if bad.any():
+            raise InputError(
+                f"{where}: {name_atom(atoms, int(bad.argmax()))}: its {name} is not finite"
+            )
+    far = (np.abs(atoms.positions) > LARGEST_COORDINATE_A).any(axis=1)
+    if far.any():
+        raise InputError(
+            f"{where}: {name_atom(atoms, int(far.argmax()))}: its position is beyond "
+            f"{LARGEST_COORDINATE_A:g} Å; are the units Å?"
+        )
+    massless = atoms.get_masses() <= 0.0
+    if massless.any():
+        raise InputError(f"{where}: {name_atom(atoms, int(massless.argmax()))} has no mass")
+
+
+def _check_cell(atoms: Atoms, where: str) -> None:
+    cell = np.asarray(atoms.cell)
+    if not np.isfinite(cell).all():
+        raise InputError(f"{where}: the cell is not finite: {cell.tolist()}")
+    lengths = np.linalg.norm(cell, axis=1)
+    for axis in range(3):
+        if atoms.pbc[axis] and lengths[axis] == 0.0:
+            raise InputError(
+                f"{where}: direction {AXES[axis]} is periodic but has no cell vector (it is zero); "
+                "give the vector or switch periodicity off there"
+            )
+        if 0.0 < lengths[axis] < SMALLEST_DISTANCE_A or lengths[axis] > LARGEST_COORDINATE_A:
+            raise InputError(
+                f"{where}: cell vector {AXES[axis]} is {lengths[axis]:g} Å long; allowed: "
+                f"{SMALLEST_DISTANCE_A:g} to {LARGEST_COORDINATE_A:g} Å"
+            )
+    there = lengths > 0.0
+    directions = cell[there] / lengths[there, None]
+    # The Gram determinant is the squared volume (area, length) that unit vectors span.
+    if there.any() and np.linalg.det(directions @ directions.T) < FLATTEST_CELL**2:
+        raise InputError(
+            f"{where}: the cell is flat: {cell[there].tolist()} lie in one plane or line"
+        )
+
+
+def _check_distances(atoms: Atoms, where: str) -> None:
+    search = vesin.NeighborList(cutoff=SMALLEST_DISTANCE_A, full_list=False)
+    first, second, distances = search.compute(
+        points=atoms.positions,
+        box=np.asarray(atoms.cell),
+        periodic=atoms.pbc.tolist(),
+        quantities="ijd",
+    )
+    if len(distances) == 0:
+        return
+    closest = int(np.argmin(distances))
+    i, j = int(first[closest]), int(second[closest])
+    other = "an image of itself" if i == j else name_atom(atoms, j)
+    raise InputError(
+        f"{where}: {name_atom(atoms, i)} and {other} are {distances[closest]:.3f} Å apart; "
+        f"closer than {SMALLEST_DISTANCE_A:g} Å is a mistake"
+    )

@@ -1,1 +1,0 @@
-"""The same function of the same arguments on different hardware."""

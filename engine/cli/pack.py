@@ -1,0 +1,95 @@
+"""`duetto pack`: nequip checkpoints or packages to a pair file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from duetto.experts.pair import ExpertPair
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and its arguments."""
+    parser = subparsers.add_parser(
+        "pack",
+        help="nequip checkpoints or packages to a pair file",
+        description=(
+            "Make a pair file of nequip checkpoints (.ckpt) or packages (.nequip.zip). Averaged "
+            "weights (EMA) are taken where there are any. Before the file is written, each expert "
+            "is compared with nequip's own evaluation in float64."
+        ),
+    )
+    parser.add_argument(
+        "files",
+        metavar="CKPT",
+        nargs="*",
+        help="one co-trained checkpoint, or one file for HF alone, or two: HF and LF",
+    )
+    parser.add_argument("--hf", metavar="FILE", help="file of the high-fidelity expert")
+    parser.add_argument("--lf", metavar="FILE", help="file of the low-fidelity expert")
+    parser.add_argument(
+        "-o", "--output", metavar="PAIR.duetto", required=True, help="the pair file to write"
+    )
+    parser.add_argument("--json", action="store_true", help="print what was packed as JSON, only")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pack; return the exit code."""
+    from duetto.conversion.stack import require_training_stack
+    from duetto.errors import InputError
+
+    require_training_stack("pack")
+    target = Path(args.output)
+    if target.suffix != ".duetto":
+        raise InputError(f"{target}: a pair file is called *.duetto")
+    if not os.access(target.parent, os.W_OK):
+        raise InputError(f"{target}: the folder {target.parent} does not exist or is read-only")
+
+    os.environ.setdefault("_NEQUIP_LOG_LEVEL", "WARNING")  # it tells of every file it opens
+    from duetto.conversion.pack import pack
+
+    pair, deviations = pack(args.files, args.hf, args.lf)
+    pair.save(target)
+    summary = _summary(pair, deviations, target)
+    print(json.dumps(summary, indent=2) if args.json else "\n".join(_lines(summary)))
+    return 0
+
+
+def _summary(
+    pair: ExpertPair, deviations: dict[str, dict[str, float]], target: Path
+) -> dict[str, Any]:
+    return {
+        "pair": str(target),
+        "content_hash": pair.content_hash,
+        "species": list(pair.species),
+        "experts": {
+            role: {
+                "architecture": expert.architecture.to_json(),
+                "parameters": sum(tensor.numel() for tensor in expert.weights.values()),
+                "deviation_from_nequip": deviations[role],
+                "provenance": pair.provenance[role],
+            }
+            for role, expert in pair.experts.items()
+        },
+    }
+
+
+def _lines(summary: dict[str, Any]) -> list[str]:
+    lines = []
+    for role, expert in summary["experts"].items():
+        a, source = expert["architecture"], expert["provenance"]
+        lines.append(
+            f"{role}: {source['file']}, l_max {a['l_max']}, {_layers(a)}, "
+            f"{a['num_scalar_features']}/{a['num_tensor_features']} features, {a['r_max']} Å; "
+            f"within {max(expert['deviation_from_nequip'].values()):.0e} of nequip in float64"
+        )
+    return [*lines, f"wrote {summary['pair']} ({', '.join(summary['species'])})"]
+
+
+def _layers(architecture: dict[str, Any]) -> str:
+    n = architecture["num_layers"]
+    return f"{n} layer" if n == 1 else f"{n} layers"

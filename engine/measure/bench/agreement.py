@@ -1,0 +1,108 @@
+"""What is timed must first be right: forces against an independent evaluation, same inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+from torch import Tensor
+
+from duetto.errors import RunStopped
+from duetto.experts.pair import ExpertPair
+from duetto.potential.base import ExpertWork
+from duetto.potential.mixture import Potential
+from duetto.potential.reference import ReferenceBackend
+
+Array = NDArray[np.float64]
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10, "bf16x3": 2e-4, "tf32": 2e-2}
+"""Largest error of a force over the largest force. Float32 rounds to 6e-8, and a force is a sum of
+some hundred terms of both signs, of networks some ten roundings deep: 1e-6 is usual. Float64 has
+eight digits more. Products of float32 numbers in bf16x3 round to 2⁻¹⁶ = 1.5e-5 each, in TF32 to
+2⁻¹¹, which is all that is allowed for then: ten products deep, or some more."""
+
+_SAMPLE = 24
+
+
+def require_agreement(
+    name: str, forces: Array, expected: Array, dtype: str, *, largest: float | None = None
+) -> float:
+    """Largest error of a force over the largest force.
+
+    Args:
+        name: what is checked, for the message.
+        forces, expected: (A, 3) eV/Å.
+        dtype: of the less precise of the two, or its products' precision, a key of TOLERANCE.
+        largest: eV/Å, the largest force; by default that of `expected`.
+
+    Raises:
+        RunStopped: the error is above `TOLERANCE`, or not a number. Nothing is to be timed then.
+    """
+    scale = float(np.abs(expected).max()) if largest is None else largest
+    error = float(np.abs(forces - expected).max()) / max(scale, 1e-3)
+    if not error <= TOLERANCE[dtype]:
+        raise RunStopped(
+            f"{name} gives forces that are off by {error:.1e} of the largest force in {dtype}, "
+            f"where {TOLERANCE[dtype]:.0e} is allowed; nothing was timed"
+        )
+    return error
+
+
+def check_with_reference(potential: Potential, atoms: Atoms) -> float:
+    """Compare forces on a sample of atoms with the plain reference in float64.
+
+    The reference computes every centre that has one of the sampled atoms as a neighbour, so the
+    forces it gives on them are whole.
+
+    Returns:
+        Largest error over the largest force.
+
+    Raises:
+        RunStopped: see `require_agreement`.
+    """
+    x, cell = tensors(atoms, potential.device)
+    forces = potential.evaluate(x, cell).forces.cpu().numpy()
+    neighbors, w = potential.neighbor_list, potential.weights
+    sample = _sample(w)
+    touching = np.flatnonzero(np.isin(neighbors.neighbor, sample))
+    centres = np.searchsorted(neighbors.first, touching, side="right") - 1
+    chosen = np.zeros(len(atoms), dtype=bool)
+    chosen[centres] = chosen[sample] = True
+    experts = potential.pair.experts
+    reference = ReferenceBackend({role: e.fold() for role, e in experts.items()}, torch.float64)
+    expected = reference.evaluate(
+        x.cpu(), cell.cpu(), neighbors, expert_work(potential.pair, potential.species, w, chosen)
+    ).forces.numpy()
+    name = f"backend {potential.backend.name} on {potential.device}"
+    largest = float(np.abs(forces).max())
+    precision = potential.precision if potential.precision in TOLERANCE else potential.dtype
+    return require_agreement(name, forces[sample], expected[sample], precision, largest=largest)
+
+
+def expert_work(
+    pair: ExpertPair, species: tuple[str, ...], weights: Array, chosen: NDArray[np.bool_]
+) -> list[ExpertWork]:
+    """What each expert computes of the chosen atoms (A,) bool."""
+    work = []
+    for role, share in (("hf", weights), ("lf", 1.0 - weights)):
+        centres = np.flatnonzero((share > 0) & chosen).astype(np.int64)
+        if len(centres):
+            index = {name: t for t, name in enumerate(pair.experts[role].species)}
+            types = np.array([index[name] for name in species], dtype=np.int64)
+            work.append(ExpertWork(role, centres, share[centres], types))
+    return work
+
+
+def tensors(atoms: Atoms, device: str) -> tuple[Tensor, Tensor]:
+    """Positions (A, 3) and cell (3, 3), float64, Å."""
+    positions = torch.tensor(atoms.positions, dtype=torch.float64, device=device)
+    return positions, torch.tensor(atoms.cell.array, dtype=torch.float64, device=device)
+
+
+def _sample(weights: Array) -> NDArray[np.int64]:
+    """Atoms of every region, evenly spread over the order of atoms."""
+    regions = [np.flatnonzero(weights == 1.0), np.flatnonzero(weights == 0.0)]
+    regions.append(np.flatnonzero((weights > 0.0) & (weights < 1.0)))
+    picked = [r[np.linspace(0, len(r) - 1, _SAMPLE).astype(int)] for r in regions if len(r)]
+    return np.unique(np.concatenate(picked))

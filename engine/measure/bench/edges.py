@@ -1,0 +1,52 @@
+"""How many pairs each expert evaluates."""
+
+from __future__ import annotations
+
+import numpy as np
+import vesin
+from ase import Atoms
+from ase.geometry import complete_cell
+from numpy.typing import NDArray
+
+from duetto.errors import InputError
+from duetto.experts.allegro.architecture import AllegroArchitecture
+from duetto.experts.pair import ExpertPair
+
+Counts = dict[str, NDArray[np.int64]]
+
+
+def edges_per_atom(architecture: AllegroArchitecture, atoms: Atoms) -> NDArray[np.int64]:
+    """Number of neighbours (A,) within the expert's cutoff of their pair of types.
+
+    Raises:
+        InputError: the expert does not know a species.
+    """
+    index = {name: t for t, name in enumerate(architecture.type_names)}
+    unknown = sorted(set(atoms.symbols) - set(index))
+    if unknown:
+        known = ", ".join(index)
+        raise InputError(f"the structure has {', '.join(unknown)}; the pair knows {known}")
+    types = np.array([index[symbol] for symbol in atoms.symbols])
+    search = vesin.NeighborList(cutoff=architecture.r_max, full_list=True)
+    i, j, distance = search.compute(
+        points=atoms.positions,
+        box=complete_cell(np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)),
+        periodic=atoms.pbc,
+        quantities="ijd",
+    )
+    cutoffs = np.array(architecture.cutoffs)
+    within = distance < cutoffs[types[i], types[j]]
+    return np.bincount(i[within].astype(np.int64), minlength=len(atoms))
+
+
+def count_edges(pair: ExpertPair, atoms: Atoms) -> Counts:
+    """`edges_per_atom` of each expert, by role."""
+    return {
+        role: edges_per_atom(expert.architecture, atoms) for role, expert in pair.experts.items()
+    }
+
+
+def mixture_edges(counts: Counts, weights: NDArray[np.float64]) -> dict[str, int]:
+    """Pairs that each expert evaluates in a mixture: those of its own centres."""
+    shares = {"hf": weights > 0.0, "lf": weights < 1.0}
+    return {role: int(counts[role][share].sum()) for role, share in shares.items() if share.any()}

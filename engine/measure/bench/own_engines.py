@@ -1,0 +1,104 @@
+"""Full HF, full LF and mixtures, as a potential and as an ASE calculator, ready to be timed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from duetto.frontends.ase import DuettoCalculator
+from duetto.measure.bench.agreement import check_with_reference, tensors
+from duetto.measure.bench.edges import Counts, mixture_edges
+from duetto.measure.bench.settings import Array, BenchSettings, Candidate, Case
+from duetto.potential.mixture import Potential
+
+
+def own_engines(case: Case, settings: BenchSettings, counts: Counts) -> list[Candidate]:
+    """Candidates that this package evaluates, each checked against the plain reference."""
+    makers = {"model": _through_potential, "ase": _through_ase}
+    return [
+        makers[interface](engine, weights, case, settings, counts)
+        for engine, weights in _partitions(case, settings)
+        for interface in settings.interfaces
+        if interface in makers
+    ]
+
+
+def _partitions(case: Case, settings: BenchSettings) -> list[tuple[str, Array]]:
+    A = len(case.atoms)
+    both = settings.pair.lf is not None
+    choices = {
+        "full_hf": [np.ones(A)],
+        "full_lf": [np.zeros(A)] if both else [],
+        "mixture": list(case.partitions) if both else [],
+    }
+    return [
+        (engine, w) for engine in choices if engine in settings.engines for w in choices[engine]
+    ]
+
+
+def own_potential(
+    case: Case, settings: BenchSettings, weights: Array, precision: str = "auto"
+) -> Potential:
+    """The potential of the case's atoms with these weights, and products in this precision."""
+    return Potential(
+        settings.pair,
+        case.atoms.get_chemical_symbols(),
+        weights,
+        case.atoms.pbc,
+        device=settings.device,
+        dtype=settings.dtype,
+        backend=settings.backend,
+        precision=precision,
+    )
+
+
+def same_potential(potential: Potential, weights: Array) -> Potential:
+    """A potential that differs in its weights alone."""
+    return Potential(
+        potential.pair,
+        potential.species,
+        weights,
+        potential.pbc,
+        device=potential.device,
+        dtype=potential.dtype,
+        skin=potential.neighbor_list.skin,
+    )
+
+
+def _through_potential(
+    engine: str, weights: Array, case: Case, settings: BenchSettings, counts: Counts
+) -> Candidate:
+    potential = own_potential(case, settings, weights)
+    positions, cell = tensors(case.atoms, settings.device)
+    return Candidate(
+        engine=engine,
+        interface="model",
+        backend=potential.backend.name,
+        edges_by_role=mixture_edges(counts, weights),
+        step=lambda: potential.evaluate(positions, cell),
+        force_error=check_with_reference(potential, case.atoms),
+        checked_against="reference",
+        lists={"list": lambda: potential.rebuild(positions, cell)},
+        weights=weights,
+    )
+
+
+def _through_ase(
+    engine: str, weights: Array, case: Case, settings: BenchSettings, counts: Counts
+) -> Candidate:
+    calculator = DuettoCalculator(
+        settings.pair, device=settings.device, dtype=settings.dtype, backend=settings.backend
+    )
+    calculator.calculate(case.atoms)
+    potential = calculator.potential
+    assert potential is not None
+    potential.set_weights(weights)
+    return Candidate(
+        engine=engine,
+        interface="ase",
+        backend=potential.backend.name,
+        edges_by_role=mixture_edges(counts, weights),
+        step=lambda: calculator.calculate(case.atoms),
+        force_error=check_with_reference(potential, case.atoms),
+        checked_against="reference",
+        weights=weights,
+    )

@@ -1,0 +1,1 @@
+"""Which expert computes which atom, and the watch over it."""

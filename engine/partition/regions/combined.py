@@ -1,0 +1,93 @@
+"""Regions made of regions: `any`, `all_of`, `not`, and the words `all` and `none`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ase
+import numpy as np
+
+from duetto.partition.regions.region import Mask, ParseRegion, Region
+from duetto.settings.values import Place, entries
+
+
+@dataclass(frozen=True)
+class Word:
+    """`all`: every atom; `none`: no atom."""
+
+    word: str
+
+    def select(self, atoms: ase.Atoms) -> Mask:
+        """Return (A,) bool."""
+        return np.full(len(atoms), self.word == "all")
+
+    def to_dict(self) -> str:
+        """Return the word."""
+        return self.word
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """The atoms that at least one of the regions holds."""
+
+    regions: tuple[Region, ...]
+
+    def select(self, atoms: ase.Atoms) -> Mask:
+        """Return (A,) bool."""
+        return np.any([region.select(atoms) for region in self.regions], axis=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return `{any: […]}`."""
+        return {"any": [region.to_dict() for region in self.regions]}
+
+
+@dataclass(frozen=True)
+class AllOf:
+    """The atoms that every one of the regions holds."""
+
+    regions: tuple[Region, ...]
+
+    def select(self, atoms: ase.Atoms) -> Mask:
+        """Return (A,) bool."""
+        return np.all([region.select(atoms) for region in self.regions], axis=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return `{all_of: […]}`."""
+        return {"all_of": [region.to_dict() for region in self.regions]}
+
+
+@dataclass(frozen=True)
+class Not:
+    """The atoms that the region does not hold."""
+
+    region: Region
+
+    def select(self, atoms: ase.Atoms) -> Mask:
+        """Return (A,) bool."""
+        return ~self.region.select(atoms)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return `{not: …}`."""
+        return {"not": self.region.to_dict()}
+
+
+def parse_any(value: object, place: Place, parse: ParseRegion) -> AnyOf:
+    """Read a list of regions."""
+    return AnyOf(_parse_list(value, place, parse))
+
+
+def parse_all_of(value: object, place: Place, parse: ParseRegion) -> AllOf:
+    """Read a list of regions."""
+    return AllOf(_parse_list(value, place, parse))
+
+
+def parse_not(value: object, place: Place, parse: ParseRegion) -> Not:
+    """Read one region."""
+    return Not(parse(value, place))
+
+
+def _parse_list(
+    value: object, place: Place, parse: Callable[[object, Place], Region]
+) -> tuple[Region, ...]:
+    listed = entries(value, place, "a list of regions, at least one")
+    return tuple(parse(item, place.at(i)) for i, item in enumerate(listed))

@@ -1,0 +1,127 @@
+"""From words to w: the complex region and the blend around it."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ase
+import numpy as np
+
+from duetto.atoms.periodic import Array
+from duetto.errors import InputError
+from duetto.partition.regions.geometric import distance_to
+from duetto.partition.regions.region import Region
+from duetto.partition.regions.terms import parse_region
+from duetto.settings.values import Place, choice, mapping, number
+
+PROFILES: dict[str, Callable[[Array], Array]] = {
+    "cosine": lambda x: (1 + np.cos(np.pi * x)) / 2,
+    "linear": lambda x: 1 - x,
+    "smoothstep": lambda x: 1 - x * x * (3 - 2 * x),
+}
+"""w as a function of x = distance / width, from 1 at x = 0 to 0 at x = 1."""
+
+
+class RegionCounts(NamedTuple):
+    """How many atoms each region holds."""
+
+    n_complex: int
+    n_blend: int
+    n_simple: int
+
+
+def count_regions(weights: Array) -> RegionCounts:
+    """Count the atoms with w = 1, with w in between, and with w = 0.
+
+    Args:
+        weights: (A,) the weight of the HF expert per atom.
+    """
+    weights = np.asarray(weights)
+    n_complex, n_simple = int((weights == 1).sum()), int((weights == 0).sum())
+    return RegionCounts(n_complex, len(weights) - n_complex - n_simple, n_simple)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """The layer around the complex region in which both experts share an atom.
+
+    Attributes:
+        width: thickness in Å; at this distance from the nearest complex atom w is 0.
+        profile: how w falls: one of `PROFILES`.
+    """
+
+    width: float
+    profile: str = "cosine"
+
+    def weights(self, inside: np.ndarray[Any, np.dtype[np.bool_]], atoms: ase.Atoms) -> Array:
+        """Return (A,) w: 1 where `inside`, falling to 0 over `width` Å, 0 beyond."""
+        distance = distance_to(atoms.positions[inside], atoms, self.width)
+        falling = PROFILES[self.profile](np.minimum(distance / self.width, 1.0))
+        return np.where(inside, 1.0, np.clip(falling, 0.0, 1.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return `{width, profile}`."""
+        return {"width": self.width, "profile": self.profile}
+
+
+@dataclass(frozen=True)
+class Regions:
+    """A partition in words, which resolves to one weight per atom of a structure.
+
+    Attributes:
+        complex: the atoms that the HF expert computes alone (w = 1).
+        blend: the layer around them that both compute, or None.
+    """
+
+    complex: Region
+    blend: Blend | None = None
+
+    @classmethod
+    def from_dict(
+        cls, data: object, *, folder: str | os.PathLike[str] = ".", key: str = "regions"
+    ) -> "Regions":
+        """Read a partition from plain data, as YAML gives it.
+
+        Args:
+            data: `{"complex": region, "blend": {"width": …, "profile": …}}`.
+            folder: what relative names of files start from.
+            key: how errors call the place where `data` stands.
+
+        Raises:
+            InputError: an unknown or missing key, a wrong type, a value out of range; names
+                the path of keys, what was given and what is allowed.
+        """
+        place = Place(key, folder=Path(folder))
+        fields = mapping(data, place, ["complex"], ["blend"])
+        inner = parse_region(fields["complex"], place.at("complex"))
+        blend = fields.get("blend")
+        return cls(inner, None if blend is None else _parse_blend(blend, place.at("blend")))
+
+    def weights(self, atoms: ase.Atoms) -> Array:
+        """Return (A,) float64 the weight w of the HF expert per atom, in [0, 1].
+
+        Raises:
+            InputError: the partition does not fit the structure (a species or an index it does
+                not have, a file of other atoms), or its cell is flat or lacks a vector.
+        """
+        inside = self.complex.select(atoms)
+        if self.blend is None:
+            return inside.astype(np.float64)
+        return self.blend.weights(inside, atoms)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that `from_dict` reads back to an equal partition."""
+        data: dict[str, Any] = {"complex": self.complex.to_dict()}
+        if self.blend is not None:
+            data["blend"] = self.blend.to_dict()
+        return data
+
+
+def _parse_blend(value: object, place: Place) -> Blend:
+    if value == "none":
+        raise InputError(f'{place.key}: got "none"; for an abrupt partition leave blend out')
+    fields = mapping(value, place, ["width"], ["profile"])
+    width = number(fields["width"], place.at("width"), above=0.0)
+    return Blend(width, choice(fields.get("profile", "cosine"), place.at("profile"), [*PROFILES]))

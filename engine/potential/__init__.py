@@ -1,0 +1,1 @@
+"""The mixture: terms, edges, neighbour list, backends."""

@@ -1,5 +1,0 @@
-"""Partitions: words, resolved to one weight per atom."""
-
-from duetto.regions.partition import Blend, RegionCounts, Regions, count_regions
-
-__all__ = ["Blend", "RegionCounts", "Regions", "count_regions"]

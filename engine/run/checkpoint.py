@@ -1,0 +1,133 @@
+"""Checkpoints: everything from which a run goes on, bit for bit, in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase.data import atomic_numbers, chemical_symbols
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from duetto.errors import InputError
+from duetto.files import atomic_write, content_hash
+from duetto.md.state import State
+from duetto.run.append import OutputStopped
+
+FORMAT = "duetto-checkpoint"
+FORMAT_VERSION = 1
+
+TENSORS = (
+    "masses",
+    "cell",
+    "positions",
+    "velocities",
+    "forces",
+    "energies",
+    "virial",
+    "weights",
+    "list_reference",
+)
+NUMBERS = (
+    "energy",
+    "n_rebuilds",
+    "step",
+    "time_fs",
+    "e_repartition",
+    "thermostat_work",
+    "stage_conserved",
+)
+
+
+def save_checkpoint(path: str | os.PathLike[str], state: State, record: dict[str, Any]) -> None:
+    """Write `state` and `record` (plain JSON) to `path`, whole or not at all.
+
+    Raises:
+        OutputStopped: the disk is full or the file cannot be written; an older checkpoint at
+            `path` is untouched.
+    """
+    tensors = {
+        name: tensor.detach().cpu().contiguous()
+        for name in TENSORS
+        if (tensor := getattr(state, name)) is not None
+    }
+    tensors["species"] = torch.tensor([atomic_numbers[symbol] for symbol in state.species])
+    tensors["pbc"] = torch.tensor(state.pbc)
+    tensors["generator"] = state.generator.get_state()
+    # JSON writes the shortest text that reads back to the same float64.
+    numbers = {name: getattr(state, name) for name in NUMBERS}
+    header = json.dumps({"state": numbers, "record": record, "device": state.generator.device.type})
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "header": header,
+        "content_hash": content_hash(header, tensors),
+    }
+    try:
+        atomic_write(path, save(tensors, metadata))
+    except OSError as error:
+        raise OutputStopped(f"cannot write {path}: {error.strerror}") from error
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str], device: str | torch.device = "cpu"
+) -> tuple[State, dict[str, Any]]:
+    """Read what `save_checkpoint` wrote.
+
+    Raises:
+        InputError: the file is missing, damaged, of a newer version, or from another kind of
+            device, whose random numbers cannot be continued.
+    """
+    path = Path(path)
+    metadata, tensors = _read(path)
+    version = metadata.get("format_version", "")
+    if metadata.get("format") != FORMAT or not version.isdecimal():
+        raise InputError(f"{path}: a safetensors file, but not a checkpoint")
+    if int(version) > FORMAT_VERSION:
+        raise InputError(
+            f"{path}: checkpoint version {version}, and this Duetto reads up to "
+            f"{FORMAT_VERSION}; update Duetto"
+        )
+    text = metadata.get("header", "")
+    if metadata.get("content_hash") != content_hash(text, tensors):
+        raise InputError(f"{path}: the content does not match its hash; the file is damaged")
+    header = json.loads(text)
+    device = torch.device(device)
+    if header["device"] != device.type:
+        raise InputError(
+            f"{path}: the run was on {header['device']}, and cannot go on bit for bit on "
+            f"{device.type}; set device: {header['device']}"
+        )
+    return _state(header["state"], tensors, device), header["record"]
+
+
+def _state(numbers: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> State:
+    generator = torch.Generator(device)
+    generator.set_state(tensors["generator"])
+    # Whether the list had a reference is the potential's business; the rest is always there.
+    held: dict[str, Any] = {"list_reference": None}
+    held |= {name: tensors[name].to(device) for name in TENSORS if name in tensors}
+    first, second, third = (bool(periodic) for periodic in tensors["pbc"])
+    return State(
+        species=tuple(chemical_symbols[number] for number in tensors["species"].tolist()),
+        pbc=(first, second, third),
+        generator=generator,
+        **held,
+        **{name: numbers[name] for name in NUMBERS},
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(str(path), framework="pt") as stream:
+            names = list(stream.keys())
+            return stream.metadata() or {}, {name: stream.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a checkpoint, or damaged: {reason}") from error

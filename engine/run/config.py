@@ -1,0 +1,267 @@
+"""The configuration of a run: every key, its unit, its range and its default."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StrictBool,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic import Strict as StrictType
+
+from duetto.errors import InputError
+from duetto.partition.regions import Regions
+from duetto.settings.messages import input_error
+from duetto.settings.values import shown
+from duetto.settings.yaml import apply_overrides, load_yaml
+
+
+def _whole_number(value: Any) -> Any:
+    """A count written with an exponent, such as 1e5, is a float to YAML."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _path_from_folder(value: Any, info: ValidationInfo) -> Path:
+    """A path relative to the configuration's folder."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ValueError("a path, relative to the folder of the configuration")
+    return Path((info.context or {}).get("folder", "."), Path(value).expanduser())
+
+
+def _regions(value: Any, info: ValidationInfo) -> Regions:
+    return Regions.from_dict(value, folder=(info.context or {}).get("folder", "."))
+
+
+def _guard(value: Any) -> Any:
+    from duetto.partition.guard import Guard
+
+    Guard.from_config(value)
+    return value
+
+
+def _device(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda|cuda:[0-9]{1,3}", value):
+        raise ValueError("auto, cpu, cuda, cuda:N")
+    return value
+
+
+def _each_once(fields: list[str]) -> list[str]:
+    if len(set(fields)) < len(fields):
+        raise ValueError("each field once")
+    return fields
+
+
+Real = Annotated[float, StrictType(), AllowInfNan(False)]
+Whole = Annotated[int, StrictType(), BeforeValidator(_whole_number)]
+Copies = Annotated[Whole, Field(ge=1, le=1000)]
+FilePath = Annotated[Path, PlainValidator(_path_from_folder), PlainSerializer(str)]
+Partition = Annotated[
+    Regions,
+    PlainValidator(_regions),
+    PlainSerializer(lambda regions: regions.to_dict()),
+]
+
+
+class Section(BaseModel):
+    """A mapping of the configuration: keys that it does not know are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class StructureConfig(Section):
+    """The atoms to start from."""
+
+    file: FilePath = Field(description="Structure file in any format that ASE reads.")
+    frame: Whole = Field(
+        -1, ge=-(10**9), le=10**9, description="Which frame; negative counts from the end."
+    )
+    repeat: tuple[Copies, Copies, Copies] = Field(
+        (1, 1, 1),
+        description="Copies along each of the three cell vectors.",
+    )
+
+
+class NVEStage(Section):
+    """Steps at constant energy, by velocity Verlet."""
+
+    ensemble: Literal["nve"] = Field(description="Constant number, volume and energy.")
+    steps: Whole = Field(ge=1, le=10**12, description="Number of steps.")
+
+
+class LangevinStage(Section):
+    """Steps at constant temperature, by Langevin dynamics (BAOAB)."""
+
+    ensemble: Literal["langevin"] = Field(description="Constant number, volume and temperature.")
+    steps: Whole = Field(ge=1, le=10**12, description="Number of steps.")
+    temperature_K: Real = Field(ge=0, le=1e5, description="Temperature of the bath, K.")
+    friction_per_fs: Real = Field(
+        0.01, gt=0, le=10, description="Friction γ, 1/fs; 1/γ is the time to forget velocities."
+    )
+
+
+Stage = Annotated[NVEStage | LangevinStage, Field(discriminator="ensemble")]
+TrajectoryField = Literal["velocities", "momenta", "forces", "energies", "weights"]
+
+
+class OutputConfig(Section):
+    """What a run writes, where and how often."""
+
+    dir: FilePath = Field(
+        "output", validate_default=True, description="Folder of all output; made if missing."
+    )
+    thermo_every: Whole = Field(
+        10, ge=1, le=10**9, description="Steps between two rows of thermo.csv."
+    )
+    trajectory_every: Whole = Field(
+        100, ge=0, le=10**9, description="Steps between two frames of trajectory.xyz; 0: none."
+    )
+    checkpoint_every: Whole = Field(
+        1000,
+        ge=0,
+        le=10**9,
+        description="Steps between two checkpoints; 0: only at the start, the end and signals.",
+    )
+    trajectory_fields: Annotated[list[TrajectoryField], AfterValidator(_each_once)] = Field(
+        ["velocities", "momenta", "energies", "weights"],
+        description=(
+            "Columns beside species and positions: velocities (Å/fs, column velo, which OVITO "
+            "reads), momenta (ASE's units, from which ASE restores velocities), forces (eV/Å), "
+            "energies (eV), weights (column w)."
+        ),
+    )
+
+
+class LimitsConfig(Section):
+    """When a run stops itself."""
+
+    temperature_K: Real | None = Field(
+        None,
+        gt=0,
+        le=1e9,
+        description=(
+            "Highest temperature, K. Default: 10 × the highest temperature that the "
+            "configuration names but at least 3,000 K; 20,000 K where it names none."
+        ),
+    )
+    energy_drift_meV_per_atom: Real | None = Field(
+        50.0,
+        gt=0,
+        le=1e9,
+        description=(
+            "Largest change of the conserved energy since the start of an NVE stage, "
+            "meV/atom; null: no limit."
+        ),
+    )
+
+
+def _structure_shorthand(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
+class RunConfig(Section):
+    """A molecular dynamics run. Paths are relative to the folder of the configuration."""
+
+    structure: Annotated[StructureConfig, BeforeValidator(_structure_shorthand)] = Field(
+        description="The atoms: a file name, or a mapping of file, frame and repeat."
+    )
+    pair: FilePath = Field(description="Pair file (*.duetto) of the two experts.")
+    regions: Partition = Field(description="Which atoms are complex; see the page on regions.")
+    guard: Annotated[Any, AfterValidator(_guard)] = Field(
+        "error",
+        description=(
+            "What to do when the partition no longer holds: error, warn or promote; or a mapping "
+            "of policy, watched, shell (Å) and lost_distance (Å)."
+        ),
+    )
+    device: Annotated[str, PlainValidator(_device)] = Field(
+        "auto", description="auto (cuda where there is one), cpu, cuda or cuda:N."
+    )
+    dtype: Literal["float32", "float64"] = Field(
+        "float32", description="Precision of the model; the dynamics is always in float64."
+    )
+    backend: Literal["auto", "torch", "triton"] = Field(
+        "auto", description="auto takes torch on cpu and triton on cuda."
+    )
+    precision: Literal["auto", "fp32", "bf16x3", "tf32"] = Field(
+        "auto",
+        description=(
+            "Of the matrix products of float32 experts. On triton: bf16x3 (what auto takes; three "
+            "products of bfloat16 parts, good to 2⁻¹⁶) or fp32 (six, as good as float32). On "
+            "torch: fp32, and on cuda tf32 (good to 2⁻¹¹). Experts in float64 multiply in float64."
+        ),
+    )
+    skin_A: Real = Field(
+        0.5,
+        ge=0,
+        le=5,
+        description="Å by which the neighbour list reaches beyond the cutoff, to be used longer.",
+    )
+    timestep_fs: Real = Field(ge=1e-4, le=100, description="Timestep, fs.")
+    seed: Whole = Field(0, ge=0, lt=2**32, description="Of initial velocities and thermostat.")
+    initial_temperature_K: Real | None = Field(
+        None,
+        ge=0,
+        le=1e5,
+        description=(
+            "Draw Maxwell–Boltzmann velocities at this temperature, K, without drift; null: "
+            "those of the structure file."
+        ),
+    )
+    exact_initial_temperature: StrictBool = Field(
+        True, description="Rescale the drawn velocities to exactly that temperature."
+    )
+    stages: list[Stage] = Field(
+        min_length=1, max_length=1000, description="What to do, one after the other."
+    )
+    output: OutputConfig = Field({}, validate_default=True, description="What to write.")
+    limits: LimitsConfig = Field({}, validate_default=True, description="When to stop.")
+
+    @property
+    def temperature_limit_K(self) -> float:
+        """Temperature above which the run has gone wrong, K."""
+        if self.limits.temperature_K is not None:
+            return self.limits.temperature_K
+        targets = [stage.temperature_K for stage in self.stages if isinstance(stage, LangevinStage)]
+        if self.initial_temperature_K is not None:
+            targets.append(self.initial_temperature_K)
+        return max(10.0 * max(targets), 3000.0) if any(targets) else 20000.0
+
+
+def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> RunConfig:
+    """Read the configuration of a run and check all of it.
+
+    Args:
+        path: the YAML file.
+        overrides: `key.sub=value`, applied on top; the values are YAML.
+
+    Raises:
+        InputError: one line naming the file, the key, what was given and what is allowed.
+    """
+    data = load_yaml(path)
+    if not isinstance(data, dict):
+        given = "is empty" if data is None else f"holds {shown(data)}"
+        raise InputError(f"{path}: the file {given}; allowed: a mapping of keys such as structure")
+    if "structure" in data:
+        data["structure"] = _structure_shorthand(data["structure"])
+    overridden = apply_overrides(data, overrides)
+    folder = Path(path).absolute().parent
+    try:
+        return RunConfig.model_validate(data, context={"folder": folder})
+    except ValidationError as error:
+        raise input_error(error, RunConfig, str(path), overridden) from error
+    except RecursionError as error:
+        raise InputError(f"{path}: nested too deep") from error

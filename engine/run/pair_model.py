@@ -1,0 +1,81 @@
+"""The pair that a run's configuration names, ready to become the potential of its atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from duetto.errors import InputError
+from duetto.experts.pair import ExpertPair
+from duetto.potential.mixture import Potential
+from duetto.run.config import RunConfig
+
+
+class PairModel:
+    """A pair file on the device and in the precision that a configuration asks for."""
+
+    def __init__(self, config: RunConfig) -> None:
+        """Load the pair.
+
+        Raises:
+            InputError: the pair file cannot be used, or there is no such device.
+        """
+        self.config = config
+        self.device = choose_device(config.device)
+        self.pair = ExpertPair.load(config.pair)
+        self.backend: str = config.backend
+        self.precision: str = config.precision
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Chemical symbols that the pair knows."""
+        return self.pair.species
+
+    @property
+    def content_hash(self) -> str:
+        """Equal for equal potentials."""
+        return self.pair.content_hash
+
+    def potential(self, species: Sequence[str], weights: Any, pbc: Sequence[bool]) -> Potential:
+        """The potential of atoms of `species` with `weights` (A,) and periodicity (3,)."""
+        potential = Potential(
+            self.pair,
+            species,
+            weights,
+            pbc,
+            device=str(self.device),
+            dtype=self.config.dtype,
+            backend=self.config.backend,
+            precision=self.config.precision,
+            skin=self.config.skin_A,
+        )
+        self.backend, self.precision = potential.backend.name, potential.precision
+        return potential
+
+    def describe(self) -> dict[str, str]:
+        """Device, dtype, backend and the precision of matrix products."""
+        return {
+            "device": str(self.device),
+            "dtype": self.config.dtype,
+            "precision": self.precision,
+            "backend": self.backend,
+        }
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device: got {name}, but PyTorch sees {torch.cuda.device_count()} CUDA devices; "
+            "allowed: auto, cpu" + "".join(f", cuda:{i}" for i in range(torch.cuda.device_count()))
+        )
+    return device

@@ -1,0 +1,319 @@
+"""A run from its configuration to its files: start or resume, record, stop in good order."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import shlex
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from duetto.atoms.structure import read_structure
+from duetto.errors import InputError, RunStopped
+from duetto.md.limits import Limits, check
+from duetto.md.loop import NVE, Langevin, Stage, run_md
+from duetto.md.state import Potential, State, initial_state
+from duetto.partition.guard import Guard
+from duetto.partition.regions import count_regions
+from duetto.run.append import OutputStopped
+from duetto.run.checkpoint import load_checkpoint
+from duetto.run.config import LangevinStage, RunConfig, load_config
+from duetto.run.files import CHECKPOINT, RunFiles, require_unused
+from duetto.run.pair_model import PairModel
+from duetto.run.resume import require_same_run
+from duetto.run.signals import StopSignals
+from duetto.run.summary import RunSummary, summarize
+
+log = logging.getLogger(__name__)
+
+
+class Model(Protocol):
+    """A pair of experts, ready to become the potential of given atoms."""
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Chemical symbols that it knows."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    @property
+    def content_hash(self) -> str:
+        """Equal for equal potentials."""
+
+    def potential(self, species: Sequence[str], weights: Any, pbc: Sequence[bool]) -> Potential:
+        """The potential of atoms of `species` with `weights` (A,) and periodicity (3,)."""
+
+    def describe(self) -> dict[str, str]:
+        """Device, dtype, backend: what to tell the user."""
+
+
+@dataclass
+class _Run:
+    """A run under way."""
+
+    config: RunConfig
+    model: Model
+    potential: Potential
+    guard: Guard
+    guard_state: dict[str, Any]  # at `state`, which the guard may already be past
+    state: State
+    structure_digest: str  # SHA-256 of the structure file
+    sizes: dict[str, int] | None = None  # bytes of the output files, None for a new run
+
+    def record(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the state."""
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "pair": self.model.content_hash,
+            "structure": self.structure_digest,
+            "guard": self.guard_state,
+            "threads": torch.get_num_threads(),
+        }
+
+
+class _GuardStates:
+    """What the guard knew after each rebuild since the state recorded last.
+
+    The device may be on its way to the next state, and the guard with it.
+    """
+
+    def __init__(self, guard: Guard, present: dict[str, Any]) -> None:
+        self._guard = guard
+        self._known = deque([(0, present)])
+
+    def __call__(self, positions: Any, cell: Any, potential: Potential) -> None:
+        """Note what the guard, which has looked on before, knows at this rebuild."""
+        self._known.append((self._guard.step, self._guard.state_dict()))
+
+    def at(self, step: int) -> dict[str, Any]:
+        """What it knew at the state of `step`; earlier states are forgotten."""
+        while len(self._known) > 1 and self._known[1][0] <= step:
+            self._known.popleft()
+        return self._known[0][1]
+
+
+def run(
+    config_path: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    overrides: Sequence[str] = (),
+    potential_factory: Callable[[RunConfig], Model] = PairModel,
+    say: Callable[[str], None] = print,
+) -> RunSummary:
+    """Run, or resume, what a configuration describes.
+
+    SIGINT and SIGTERM end the step, write a checkpoint and return; `stopped_by` names the signal.
+
+    Args:
+        config_path: the YAML file.
+        resume: continue from the checkpoint in `output.dir`, bit for bit.
+        overwrite: replace a run that is already in `output.dir`.
+        overrides: `key.sub=value` on top of the file.
+        potential_factory: opens the pair that the configuration names.
+        say: where lines for the user go.
+
+    Raises:
+        InputError: the input cannot be used; nothing has been written.
+        RunStopped: the run could not go on; the message names the last checkpoint.
+    """
+    config = load_config(config_path, overrides)
+    if not (resume or overwrite):
+        require_unused(config.output.dir)
+    model = potential_factory(config)
+    under_way = _resume(config, model, str(config_path)) if resume else _start(config, model)
+    _introduce(under_way, say)
+    files = RunFiles(
+        config.output.dir,
+        thermo_every=config.output.thermo_every,
+        trajectory_every=config.output.trajectory_every,
+        checkpoint_every=config.output.checkpoint_every,
+        trajectory_fields=config.output.trajectory_fields,
+        sizes=under_way.sizes,
+    )
+    with closing(files), StopSignals() as signals:
+        summary = _drive(under_way, files, signals)
+        files.summary(summary.to_json())
+    say(summary.sentence())
+    if summary.stopped_by is not None:
+        command = shlex.join(["duetto", "run", str(config_path), *overrides, "--resume"])
+        say(f"stopped by {summary.stopped_by} after step {summary.step}; continue with: {command}")
+    return summary
+
+
+def _start(config: RunConfig, model: Model) -> _Run:
+    structure = config.structure
+    atoms = read_structure(
+        structure.file, frame=structure.frame, repeat=structure.repeat, species=model.species
+    )
+    weights = config.regions.weights(atoms)
+    potential = model.potential(atoms.get_chemical_symbols(), weights, atoms.pbc.tolist())
+    guard = Guard.from_config(config.guard)
+    potential.on_rebuild.append(guard)
+    state = initial_state(
+        atoms,
+        potential,
+        temperature_K=config.initial_temperature_K,
+        exact_temperature=config.exact_initial_temperature,
+        seed=config.seed,
+        device=model.device,
+    )
+    state = replace(state, e_repartition=guard.e_repartition)
+    check(state, limits_of(config), constant_energy=False)
+    potential.self_check(state.positions, state.cell)
+    digest = _digest(structure.file)
+    return _Run(config, model, potential, guard, guard.state_dict(), state, digest)
+
+
+def _resume(config: RunConfig, model: Model, where: str) -> _Run:
+    path = config.output.dir / CHECKPOINT
+    if not path.is_file():
+        raise InputError(f"{path}: there is no checkpoint to resume; run without --resume")
+    state, record = load_checkpoint(path, model.device)
+    require_same_run(record["config"], config.model_dump(mode="json"), state.step, where)
+    if record["pair"] != model.content_hash:
+        raise InputError(
+            f"{config.pair}: this is not the pair that the run was started with; put that one "
+            "back, or start another run in another output.dir"
+        )
+    # The atoms are in the checkpoint: the file may be gone, but not be another.
+    structure = config.structure.file
+    if structure.is_file() and _digest(structure) != record["structure"]:
+        raise InputError(
+            f"{structure}: the file has changed since the run was started; put it back, or start "
+            "another run in another output.dir"
+        )
+    if record["threads"] != torch.get_num_threads():
+        log.warning(
+            "the run was started with %d threads, now there are %d: it goes on, but sums over "
+            "many atoms may differ in the last bit",
+            record["threads"],
+            torch.get_num_threads(),
+        )
+    potential = model.potential(state.species, state.weights.cpu().numpy(), state.pbc)
+    if state.list_reference is not None:
+        potential.rebuild(state.list_reference, state.cell)
+    potential.self_check(state.positions, state.cell)
+    # Attached only now: it has seen this list already.
+    guard = Guard.from_config(config.guard)
+    guard.load_state_dict(record["guard"])
+    potential.on_rebuild.append(guard)
+    return _Run(
+        config,
+        model,
+        potential,
+        guard,
+        record["guard"],
+        state,
+        record["structure"],
+        record["sizes"],
+    )
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _introduce(run: _Run, say: Callable[[str], None]) -> None:
+    config, state = run.config, run.state
+    counts = count_regions(state.weights.cpu().numpy())
+    say(
+        f"{config.structure.file.name}: {state.n_atoms} atoms, {counts.n_complex} complex, "
+        f"{counts.n_blend} blend, {counts.n_simple} simple"
+    )
+    say(", ".join(f"{name} {value}" for name, value in run.model.describe().items()))
+    total = sum(stage.steps for stage in config.stages)
+    begun = f", from step {state.step}" if run.sizes is not None else ""
+    say(f"{total} steps of {config.timestep_fs:g} fs{begun}; output in {config.output.dir}")
+
+
+def _drive(run: _Run, files: RunFiles, signals: StopSignals) -> RunSummary:
+    """Advance to the end or a signal; `run.state` is the last good state all the way."""
+    if run.sizes is None:
+        files.record(run.state)
+        files.checkpoint(run.state, run.record())
+    files.last_checkpoint = first_step = run.state.step
+    guard_states = _GuardStates(run.guard, run.guard_state)
+    run.potential.on_rebuild.append(guard_states)
+    began = time.perf_counter()
+    states = run_md(
+        run.state,
+        run.potential,
+        stages_of(run.config),
+        timestep_fs=run.config.timestep_fs,
+        limits=limits_of(run.config),
+        guard=run.guard,
+        first_step=0,
+        every=math.gcd(files.thermo_every, files.trajectory_every, files.checkpoint_every),
+    )
+    try:
+        for state in _with_progress(states, run):
+            run.state, run.guard_state = state, guard_states.at(state.step)
+            files.record(state)
+            if files.checkpoint_due(state):
+                files.checkpoint(state, run.record())
+            if signals.received is not None:
+                break
+    except OutputStopped:
+        raise
+    except RunStopped as stop:
+        files.checkpoint(run.state, run.record())
+        raise RunStopped(
+            f"{stop}; the last good step, {run.state.step}, is in {files.folder / CHECKPOINT}"
+        ) from stop
+    seconds = time.perf_counter() - began
+    if files.last_checkpoint != run.state.step:
+        files.checkpoint(run.state, run.record())
+    return summarize(
+        run.config,
+        run.state,
+        run.model.describe(),
+        steps=run.state.step - first_step,
+        seconds=seconds,
+        stopped_by=None if signals.received is None else signals.received.name,
+    )
+
+
+def _with_progress(states: Iterator[State], run: _Run) -> Iterator[State]:
+    """The same states, with a progress bar on a terminal where they last more than 2 s."""
+    with (
+        logging_redirect_tqdm(),
+        tqdm(
+            total=sum(stage.steps for stage in run.config.stages),
+            initial=run.state.step,
+            unit="step",
+            delay=2.0,
+            disable=None,  # not on a terminal
+        ) as bar,
+    ):
+        for state in states:
+            yield state
+            bar.update(state.step - bar.n)
+
+
+def stages_of(config: RunConfig) -> list[Stage]:
+    """The stages that a configuration describes."""
+    return [
+        Langevin(stage.steps, stage.temperature_K, stage.friction_per_fs)
+        if isinstance(stage, LangevinStage)
+        else NVE(stage.steps)
+        for stage in config.stages
+    ]
+
+
+def limits_of(config: RunConfig) -> Limits:
+    """The limits that a configuration sets."""
+    return Limits(config.temperature_limit_K, config.limits.energy_drift_meV_per_atom)

@@ -1,0 +1,1 @@
+"""Reading words and numbers, and refusing them clearly."""

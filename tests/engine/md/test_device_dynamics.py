@@ -1,0 +1,186 @@
+"""Runs that stay on the device between recorded states, against the host's step by step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms, units
+
+from duetto.errors import RunStopped
+from duetto.experts.pair import ExpertPair
+from duetto.md.device import stays_on_device
+from duetto.md.limits import Limits
+from duetto.md.loop import NVE, Langevin, Stage, run_md
+from duetto.md.state import State, initial_state
+from duetto.partition.guard import Guard
+from duetto.potential.mixture import Potential
+from duetto.run.checkpoint import load_checkpoint, save_checkpoint
+from tests.engine.potential.test_triton import (
+    TOLERANCE,
+    blended,
+    covered_by_torch,
+    potential,
+    scaled,
+    some,
+)
+
+TIMESTEP = 1.0
+
+
+def start(skin: float = 0.5, temperature: float = 300.0) -> tuple[State, Potential]:
+    atoms = some("triclinic", 5)
+    p = potential(atoms, blended(atoms), covered_by_torch(), skin=skin)
+    state = initial_state(atoms, p, temperature_K=temperature, seed=1, device=p.device)
+    return state, p
+
+
+def run(
+    state: State, p: Potential, steps: int, every: int, stages: list[Stage] | None = None, **options
+) -> list[State]:
+    limits = Limits(temperature_K=1e6, energy_drift_meV_per_atom=1e6)
+    stages = stages or [NVE(steps)]
+    return list(
+        run_md(state, p, stages, timestep_fs=TIMESTEP, limits=limits, every=every, **options)
+    )
+
+
+def test_equals_the_host_step_by_step_bit_for_bit() -> None:
+    """With a skin that lasts, both use one list and so the same order of sums."""
+    on_host = run(*start(skin=1.5), 5, every=1)
+    on_device = run(*start(skin=1.5), 5, every=2)
+    assert [s.step for s in on_device] == [2, 4, 5]
+    for state in on_device:
+        twin = on_host[state.step - 1]
+        assert state.time_fs == twin.time_fs
+        for name in ("positions", "velocities", "forces", "energies", "virial"):
+            assert torch.equal(getattr(state, name), getattr(twin, name)), name
+        assert state.energy == twin.energy
+
+
+def test_resumes_bit_for_bit_through_rebuilds() -> None:
+    """A resumed run is given the state, and the list is built where the state says."""
+    whole = run(*start(skin=0.06, temperature=2000.0), 6, every=2)
+    assert whole[-1].n_rebuilds > 1
+    middle = whole[0]
+    _, p = start(skin=0.06, temperature=2000.0)
+    p.rebuild(middle.list_reference, middle.cell)
+    resumed = run(middle, p, 6, every=2, first_step=0)
+    assert [s.step for s in resumed] == [4, 6]
+    for name in ("positions", "velocities", "forces", "list_reference"):
+        assert torch.equal(getattr(resumed[-1], name), getattr(whole[-1], name)), name
+    assert resumed[-1].n_rebuilds == whole[-1].n_rebuilds
+
+
+THERMALIZED = [Langevin(4, 800.0, 0.05), NVE(2)]
+
+
+def test_thermostat_resumes_bit_for_bit(tmp_path: Path) -> None:
+    """Through a checkpoint, from the middle of a stage: noise, heat and list go on as they were."""
+    whole = run(*start(skin=0.06), 6, every=2, stages=THERMALIZED)
+    assert [s.step for s in whole] == [2, 4, 6]
+    assert whole[0].thermostat_work != 0.0
+    save_checkpoint(tmp_path / "checkpoint", whole[0], {})
+    _, p = start(skin=0.06)
+    middle, _ = load_checkpoint(tmp_path / "checkpoint", p.device)
+    p.rebuild(middle.list_reference, middle.cell)
+    resumed = run(middle, p, 6, every=2, stages=THERMALIZED, first_step=0)
+    assert [s.step for s in resumed] == [4, 6]
+    for one, other in zip(resumed, whole[1:], strict=True):
+        for name in ("positions", "velocities", "forces", "list_reference"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+        for name in ("energy", "thermostat_work", "time_fs", "n_rebuilds", "stage_conserved"):
+            assert getattr(one, name) == getattr(other, name), name
+
+
+def test_thermostat_books_its_heat() -> None:
+    """What is conserved does not change with the noise, only with the error of the integrator."""
+    state, p = start(skin=1.5)
+    stages = [Langevin(6, 2000.0, 0.1)]
+    last = run(state, p, 6, every=6, stages=stages)[-1]
+    gained = last.energy + last.kinetic_energy - state.energy - state.kinetic_energy
+    assert abs(last.thermostat_work) > 0.05
+    # Some meV of error in six steps of 1 fs, against the heat.
+    assert gained == pytest.approx(last.thermostat_work, rel=0.02)
+    momentum = (last.masses[:, None] * last.velocities).sum(dim=0)
+    assert momentum.abs().max() < 1e-12
+
+
+def test_guard_looks_on_at_rebuilds_and_knows_the_step() -> None:
+    state, p = start(skin=0.1, temperature=2000.0)
+    seen = []
+
+    class Watch:
+        step = 0
+        e_repartition = 0.0
+
+        def __call__(self, positions, cell, potential) -> None:
+            seen.append(self.step)
+
+    watch = Watch()
+    p.on_rebuild.append(watch)
+    assert len(p.neighbor_list.neighbor)  # shown to the host once, before the list changes
+    run(state, p, 6, every=6, guard=watch)
+    assert len(seen) == p.n_rebuilds - 1
+    assert all(1 <= step <= 6 for step in seen)
+    # The host is shown the list as it now is.
+    fresh = start(skin=0.1)[1]
+    fresh.rebuild(p.list_reference(), state.cell)
+    assert p.neighbor_list.neighbor.tolist() == fresh.neighbor_list.neighbor.tolist()
+
+
+@pytest.mark.parametrize("distance", [0.01, 1.0])
+def test_evaluating_elsewhere_while_steps_are_under_way(distance: float) -> None:
+    """Near by, in the same list, or so far away that it is built there, and anew for the run."""
+    undisturbed = run(*start(skin=1.5), 6, every=2)
+    state, p = start(skin=1.5)
+    disturbed = []
+    for now in run_md(state, p, [NVE(6)], timestep_fs=TIMESTEP, every=2):
+        disturbed.append(now)
+        if now.step == 2:
+            elsewhere = now.positions + distance * torch.sin(now.positions)
+            p.evaluate(elsewhere.to(p.device), now.cell.to(p.device))
+    assert (p.n_rebuilds > 1) == (distance == 1.0)
+    # The steps to 4 were under way in the list of the run.
+    same = disturbed if distance < 1.0 else disturbed[:2]
+    for one, other in zip(same, undisturbed, strict=False):
+        for name in ("positions", "velocities", "forces", "energies", "virial"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+        for name in ("step", "energy", "n_rebuilds"):
+            assert getattr(one, name) == getattr(other, name), name
+    last, expected = disturbed[-1].forces, undisturbed[-1].forces
+    # Another list sums in another order.
+    assert float((last - expected).abs().max()) <= TOLERANCE * float(expected.abs().max())
+
+
+def test_host_takes_every_step_where_the_guard_may_promote() -> None:
+    state, p = start()
+    guard = Guard("promote")
+    assert len(run(state, p, 4, every=2, guard=guard)) == 4
+
+
+def test_changing_the_partition_on_the_device_stops() -> None:
+    state, p = start(skin=0.1, temperature=2000.0)
+    p.on_rebuild.append(lambda *_: p.set_weights(np.zeros(5)))
+    with pytest.raises(RunStopped, match="partition changed"):
+        run(state, p, 6, every=6)
+
+
+def test_collision_stops_and_names_the_step() -> None:
+    atoms = Atoms("Pt2", positions=[[0, 0, 0], [3.75, 0, 0]], pbc=False)
+    atoms.set_velocities(np.array([[0.05, 0, 0], [-0.05, 0, 0]]) / units.fs)
+    pair = covered_by_torch()
+    # LF sees nothing at 3.65 Å, and at 3.55 Å a wall.
+    p = potential(atoms, np.zeros(2), ExpertPair(pair.hf, scaled(pair.lf, 1e9)))
+    state = initial_state(atoms, p, device=p.device)
+    with pytest.raises(RunStopped, match=r"step 2: .*lower timestep_fs"):
+        run(state, p, 4, every=4)
+
+
+def test_host_backends_do_not_stay_on_a_device() -> None:
+    atoms = some("triclinic", 5)
+    pair = covered_by_torch()
+    p = Potential(pair, list(atoms.symbols), np.ones(5), atoms.pbc, backend="torch")
+    assert not stays_on_device(p)

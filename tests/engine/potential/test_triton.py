@@ -1,0 +1,205 @@
+"""The triton backend against the plain reference in float64, through the same potential."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+
+from duetto.errors import InputError, RunStopped
+from duetto.experts.allegro.architecture import MLPShape
+from duetto.experts.pair import Expert, ExpertPair
+from duetto.potential.base import Evaluation
+from duetto.potential.mixture import Potential
+from duetto.potential.reference import ReferenceBackend
+from duetto.potential.triton import TritonBackend
+from tests.pairs import high_fidelity, low_fidelity, mismatched_pair
+from tests.structures import structures
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+TOLERANCE = 1e-5
+"""Of the largest force: float32 rounds to 6e-8, a force sums some hundred terms of both signs."""
+
+
+def covered_by_torch() -> ExpertPair:
+    """Experts that the kernels do not cover: cheap to evaluate where kernels are interpreted."""
+    deep = MLPShape(2, 8, "silu")
+    return ExpertPair(high_fidelity(latent=deep), low_fidelity(readout=deep))
+
+
+def potential(atoms: Atoms, w: np.ndarray, pair: ExpertPair, skin: float = 0.5) -> Potential:
+    """A potential on the triton backend, wherever that runs here."""
+    p = Potential(pair, list(atoms.symbols), w, atoms.pbc, backend="torch", skin=skin)
+    p.device = DEVICE
+    p.backend = TritonBackend(p._folded, DEVICE, "fp32")
+    p.set_weights(w)
+    return p
+
+
+def evaluate(p: Potential, atoms: Atoms) -> Evaluation:
+    return p.evaluate(torch.tensor(atoms.positions), torch.tensor(atoms.cell.array))
+
+
+def reference(p: Potential, atoms: Atoms) -> Evaluation:
+    plain = Potential(
+        p.pair, p.species, p.weights, p.pbc, backend="torch", dtype="float64", skin=0.0
+    )
+    plain.backend = ReferenceBackend(plain._folded, torch.float64)
+    return evaluate(plain, atoms)
+
+
+def check(p: Potential, atoms: Atoms) -> None:
+    got, expected = evaluate(p, atoms), reference(p, atoms)
+    scale = max(float(expected.forces.abs().max()), 1e-3)
+    assert float((got.forces - expected.forces).abs().max()) < TOLERANCE * scale
+    # Energies of edges cancel where their slopes need not: what the largest force does over 1 Å
+    # is a scale that survives.
+    size = max(float(expected.energies.abs().max()), scale)
+    assert float((got.energies - expected.energies).abs().max()) < TOLERANCE * size
+    assert got.energy == pytest.approx(float(got.energies.sum()), rel=1e-14)
+    size = max(float(expected.virial.abs().max()), scale)
+    assert float((got.virial - expected.virial).abs().max()) < TOLERANCE * size
+
+
+def blended(atoms: Atoms) -> np.ndarray:
+    """Weights 0, 1 and between, in the order of the atoms."""
+    return np.clip(np.linspace(-0.5, 1.5, len(atoms)), 0.0, 1.0)
+
+
+def some(name: str, n: int | None = None) -> Atoms:
+    return structures()[name][:n]
+
+
+@pytest.mark.parametrize("name", ["cluster_no_cell", "isolated_atoms"])
+def test_mixture_of_kernels_equals_reference(name: str) -> None:
+    atoms = some(name)
+    check(potential(atoms, blended(atoms), mismatched_pair()), atoms)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_one_expert_alone(fraction: float) -> None:
+    atoms = some("smaller_than_cutoff").repeat((2, 1, 1))
+    atoms.rattle(0.2, seed=1)
+    check(potential(atoms, np.full(len(atoms), fraction), mismatched_pair()), atoms)
+
+
+@pytest.mark.parametrize("name", list(structures()))
+def test_experts_without_kernels_run_in_torch(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    atoms = some(name, 12)
+    with caplog.at_level(logging.WARNING, "duetto"):
+        p = potential(atoms, blended(atoms), covered_by_torch())
+    assert "expert hf runs in plain torch" in caplog.text
+    assert "more than one hidden layer" in caplog.text
+    check(p, atoms)
+
+
+def test_list_follows_the_atoms() -> None:
+    atoms = some("triclinic", 6)
+    p = potential(atoms, blended(atoms), covered_by_torch(), skin=0.5)
+    check(p, atoms)
+    atoms.positions[2, 1] += 0.2
+    check(p, atoms)
+    assert p.n_rebuilds == 1
+    atoms.positions[2, 1] += 0.2
+    check(p, atoms)
+    assert p.n_rebuilds == 2
+    atoms.cell[0, 1] += 0.1
+    check(p, atoms)
+    assert p.n_rebuilds == 3
+    reference_positions = p.list_reference()
+    np.testing.assert_array_equal(reference_positions, atoms.positions)
+
+
+def test_results_are_kept_apart() -> None:
+    """A state keeps its forces: the next evaluation must not change them."""
+    atoms = some("isolated_atoms")
+    p = potential(atoms, blended(atoms), covered_by_torch())
+    first = evaluate(p, atoms)
+    kept = first.forces.clone(), first.energies.clone()
+    atoms.positions[0] += 0.1
+    evaluate(p, atoms)
+    assert torch.equal(first.forces, kept[0])
+    assert torch.equal(first.energies, kept[1])
+
+
+def test_rebuilding_at_the_reference_repeats_bit_for_bit() -> None:
+    atoms = some("triclinic", 6)
+    p = potential(atoms, blended(atoms), covered_by_torch())
+    evaluate(p, atoms)
+    atoms.positions += 0.05
+    forces = evaluate(p, atoms).forces
+    resumed = potential(atoms, blended(atoms), covered_by_torch())
+    resumed.rebuild(p.list_reference(), torch.tensor(atoms.cell.array))
+    assert torch.equal(evaluate(resumed, atoms).forces, forces)
+    assert resumed.n_rebuilds == 1
+
+
+def test_self_check_and_expert_energies() -> None:
+    atoms = some("triclinic", 6)
+    p = potential(atoms, blended(atoms), covered_by_torch())
+    x, cell = torch.tensor(atoms.positions), torch.tensor(atoms.cell.array)
+    assert p.self_check(x, cell) < TOLERANCE
+    hf, lf = p.expert_energies(x, cell)
+    mixed = evaluate(p, atoms).energies
+    w = torch.tensor(p.weights)
+    # Lists in another order: float32 sums differ in the last bits.
+    torch.testing.assert_close(mixed, w * hf + (1 - w) * lf, rtol=0, atol=1e-5)
+
+
+def test_list_on_the_host_has_every_pair_once() -> None:
+    """What a guard or a check reads: the candidates of both experts, each once."""
+    atoms = some("triclinic", 6)
+    p = potential(atoms, blended(atoms), covered_by_torch())
+    evaluate(p, atoms)
+    plain = Potential(
+        p.pair, p.species, p.weights, p.pbc, backend="torch", dtype="float64", skin=0.5
+    )
+    evaluate(plain, atoms)
+    ours, theirs = p.neighbor_list, plain.neighbor_list
+    np.testing.assert_array_equal(ours.first, theirs.first)
+    for atom in range(len(atoms)):
+        row = slice(ours.first[atom], ours.first[atom + 1])
+        pairs = [
+            sorted(zip(x.neighbor[row].tolist(), *x.shift[row].T.tolist(), strict=True))
+            for x in (ours, theirs)
+        ]
+        assert pairs[0] == pairs[1]
+
+
+def test_clash_names_an_atom() -> None:
+    atoms = some("isolated_atoms")
+    pair = covered_by_torch()
+    pair = ExpertPair(scaled(pair.hf, 1e9), scaled(pair.lf, 1e9))
+    p = potential(atoms, blended(atoms), pair)
+    with pytest.raises(RunStopped, match=r"atom \d .* exceeds 1024 eV/Å"):
+        evaluate(p, atoms)
+    # Once apart, the atoms are like any others.
+    atoms.positions *= 10
+    assert float(evaluate(p, atoms).forces.abs().max()) == 0.0
+
+
+def scaled(expert: Expert, factor: float) -> Expert:
+    """The same expert in units `factor` times smaller."""
+    weights = {k: v * (factor if k == "energy.scale" else 1.0) for k, v in expert.weights.items()}
+    return replace(expert, weights=weights)
+
+
+@pytest.mark.parametrize("what", ["position", "cell"])
+def test_bad_geometry_is_refused(what: str) -> None:
+    atoms = some("triclinic", 6)
+    p = potential(atoms, blended(atoms), covered_by_torch())
+    if what == "position":
+        atoms.positions[3, 0] = np.nan
+    else:
+        atoms.cell[1] = 0.0
+    with pytest.raises(InputError, match="atom 3" if what == "position" else "zero or parallel"):
+        evaluate(p, atoms)
+
+
+def test_unknown_precision_is_refused() -> None:
+    with pytest.raises(InputError, match=r"tf32.*fp32, bf16x3"):
+        TritonBackend({}, DEVICE, "tf32")
