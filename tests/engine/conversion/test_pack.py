@@ -179,7 +179,7 @@ def test_bad_target_is_told_first(target: str, message: str, tmp_path: Path, cap
 def test_without_nequip_one_line_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    from duetto import training_stack
+    from duetto.conversion import stack as training_stack
 
     monkeypatch.setattr(training_stack, "find_spec", lambda name: None)
     for command in (["pack", "a.ckpt", "-o", "a.duetto"], ["train", "a.yaml"]):

@@ -16,7 +16,7 @@ import torch
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
-from duetto import cli
+from duetto.cli import main as cli
 from duetto.errors import InputError, RunStopped
 from duetto.experts.pair import ExpertPair
 from duetto.measure.bench.architectures import ARCHITECTURES, architecture_named, random_pair

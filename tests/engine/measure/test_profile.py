@@ -14,7 +14,7 @@ import pytest
 import torch
 from ase import Atoms
 
-from duetto import cli
+from duetto.cli import main as cli
 from duetto.errors import InputError
 from duetto.experts.allegro.folding import random_weights
 from duetto.experts.pair import Expert, ExpertPair

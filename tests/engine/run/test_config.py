@@ -99,7 +99,7 @@ def test_every_field_is_described():
         for name, field in model.model_fields.items():
             yield from [f"{model.__name__}.{name}"] if not field.description else []
 
-    from duetto import config
+    from duetto.run import config
 
     sections = [
         value
