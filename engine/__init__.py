@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from duetto.errors import InputError, RunStopped
     from duetto.experts.pair import Expert, ExpertPair
     from duetto.frontends.ase import DuettoCalculator
-    from duetto.partition.regions import Regions
+    from duetto.partition.regions import Partition, Regions
     from duetto.potential.mixture import Potential
 
 __version__ = "0.1.0"
@@ -16,6 +16,7 @@ __all__ = [
     "Expert",
     "ExpertPair",
     "InputError",
+    "Partition",
     "Potential",
     "Regions",
     "RunStopped",
@@ -27,6 +28,7 @@ _HOMES = {
     "Expert": "duetto.experts.pair",
     "ExpertPair": "duetto.experts.pair",
     "InputError": "duetto.errors",
+    "Partition": "duetto.partition.regions",
     "Potential": "duetto.potential.mixture",
     "Regions": "duetto.partition.regions",
     "RunStopped": "duetto.errors",

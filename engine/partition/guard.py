@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from duetto.atoms.periodic import Indices, across
-from duetto.errors import InputError, RunStopped
+from duetto.errors import RunStopped
 from duetto.partition.regions.atomic import parse_species
 from duetto.partition.regions.terms import parse_region
 from duetto.partition.rules import (
@@ -28,20 +27,16 @@ from duetto.partition.rules import (
     find_in_shell,
     find_lost,
     find_unseen,
-    seen_pairs,
 )
+from duetto.partition.start import start_of
 from duetto.settings.values import Place, choice, mapping, number
 
 if TYPE_CHECKING:
-    from duetto.experts.pair import ExpertPair
     from duetto.potential.mixture import Potential
 
 log = logging.getLogger(__name__)
 
 POLICIES = ("error", "warn", "promote")
-
-MOTION = 1.0
-"""Å that two atoms may come closer by thermal motion without either having left its site."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +159,9 @@ class Guard:
         self._require_finite_positions(now)
         self._last = now
         if self._start is None:
-            self._start = self._begin(now, potential.pair)
+            self._start = start_of(
+                [now], potential.pair, watched=self.watched, shell=self.shell
+            )
         lost = find_lost(now, self._start, self.lost_distance)
         astray = [find_unseen(now, potential.pair), find_in_shell(now, self._start)]
         findings = [finding for finding in (lost, *astray) if finding is not None]
@@ -230,64 +227,6 @@ class Guard:
             high=tuple(start["high"]),
         )
         self._warned = {check: set(atoms) for check, atoms in state["warned"].items()}
-
-    def _begin(self, now: Configuration, pair: ExpertPair) -> Start:
-        """Fix what is watched, by the first configuration."""
-        watched = self._watched_atoms(now)
-        beside = across(now.positions, now.cell, now.pbc)
-        if (now.weights < 1).any() and seen_pairs(pair) is None:
-            log.warning(
-                "guard: the pair file does not say which neighbours LF was trained on; "
-                "every pair of species counts as known"
-            )
-        return Start(
-            watched=tuple(watched.tolist()),
-            shell=self._shell_distance(now, watched, pair),
-            low=tuple(beside.min(axis=0).tolist()),
-            high=tuple(beside.max(axis=0).tolist()),
-        )
-
-    def _watched_atoms(self, now: Configuration) -> Indices:
-        inside = now.weights == 1
-        if self.watched is None:
-            return np.flatnonzero(inside & ~np.isin(now.species, now.species[~inside]))
-        for i, symbol in enumerate(self.watched):
-            if symbol not in now.species[inside]:
-                raise InputError(
-                    f"guard.watched[{i}]: no {symbol} in the complex region, which has "
-                    f"{', '.join(np.unique(now.species[inside])) or 'no atoms'}"
-                )
-        return np.flatnonzero(inside & np.isin(now.species, self.watched))
-
-    def _shell_distance(self, now: Configuration, watched: Indices, pair: ExpertPair) -> float:
-        simple = np.flatnonzero(now.weights == 0)
-        if pair.lf is None or not len(watched) or not len(simple):
-            return 0.0
-        wanted = self.shell or pair.lf.architecture.r_max
-        distance, atom = now.nearest(watched, simple, wanted + MOTION)
-        first = int(distance.argmin())
-        nearest_simple = float(distance[first])
-        kinds = ", ".join(np.unique(now.species[watched]))
-        if self.shell is not None:
-            if nearest_simple < self.shell:
-                raise InputError(
-                    f"guard.shell: got {self.shell:g} Å, but {now.name(int(atom[first]))} is "
-                    f"{nearest_simple:.2f} Å from {now.name(int(watched[first]))} at the start; "
-                    "allowed: less than that distance, or enlarge regions.complex"
-                )
-            shell = self.shell
-        else:
-            shell = max(min(wanted, nearest_simple - MOTION), 0.0)
-        if shell:
-            log.info("guard: no simple atom may come within %.2f Å of %s", shell, kinds)
-        else:
-            log.warning(
-                "guard: the simple region begins %.2f Å from %s, so their surroundings are not "
-                "watched; enlarge regions.complex",
-                nearest_simple,
-                kinds,
-            )
-        return shell
 
     def _require_finite_positions(self, now: Configuration) -> None:
         bad = np.flatnonzero(~np.isfinite(now.positions).all(axis=1))

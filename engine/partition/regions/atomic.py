@@ -1,6 +1,6 @@
 """Regions that go by what an atom is: its species, its index."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ase
@@ -16,29 +16,46 @@ ELEMENTS = tuple(chemical_symbols[1:])
 
 @dataclass(frozen=True)
 class Species:
-    """The atoms of the given chemical elements."""
+    """The atoms of the given chemical elements.
+
+    An element that the structure lacks is a mistake, unless the region is `optional`: then it has
+    no atoms there.
+    """
 
     symbols: tuple[str, ...]
     place: Place = field(compare=False, repr=False)
+    optional: bool = False
 
     def select(self, atoms: ase.Atoms) -> Mask:
         """Return (A,) bool; InputError if the structure has no atom of an element."""
         present = np.array(atoms.get_chemical_symbols(), dtype=str)
         for symbol in self.symbols:
-            if symbol not in present:
+            if symbol not in present and not self.optional:
                 kinds = ", ".join(sorted(set(present.tolist()))) or "no atoms"
                 raise InputError(
-                    f"{self.place.key}: no {symbol} in the structure, which has {kinds}"
+                    f"{self.place.key}: no {symbol} in the structure, which has {kinds}; if some "
+                    f"structures have none, {{symbols: [{', '.join(self.symbols)}], "
+                    "optional: true} allows it"
                 )
         return np.isin(present, self.symbols)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return `{species: […]}`."""
-        return {"species": list(self.symbols)}
+        """Return `{species: […]}`, or `{species: {symbols: […], optional: true}}`."""
+        symbols = list(self.symbols)
+        return {"species": {"symbols": symbols, "optional": True} if self.optional else symbols}
 
 
-def parse_species(value: object, place: Place, _: ParseRegion) -> Species:
-    """Read one chemical symbol or a list of them."""
+def parse_species(value: object, place: Place, parse: ParseRegion) -> Species:
+    """Read one chemical symbol or a list of them, or `{symbols, optional}`."""
+    if isinstance(value, dict):
+        fields = mapping(value, place, ["symbols"], ["optional"])
+        optional = fields.get("optional", False)
+        if not isinstance(optional, bool):
+            raise place.at("optional").refuse(optional, "true or false")
+        if isinstance(fields["symbols"], dict):
+            raise place.at("symbols").refuse(fields["symbols"], "a chemical symbol or a list")
+        species = parse_species(fields["symbols"], place.at("symbols"), parse)
+        return replace(species, optional=optional)
     if isinstance(value, str):
         return Species((_symbol(value, place),), place)
     listed = entries(value, place, "a chemical symbol or a list of them, such as [C, O]")

@@ -1,7 +1,7 @@
 """From words to w: the complex region and the blend around it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from duetto.atoms.periodic import Array
 from duetto.errors import InputError
 from duetto.partition.regions.geometric import distance_to
 from duetto.partition.regions.region import Region
+from duetto.partition.regions.resolved import Partition, same_atoms, union
 from duetto.partition.regions.terms import parse_region
 from duetto.settings.values import Place, choice, mapping, number
 
@@ -99,13 +100,30 @@ class Regions:
         blend = fields.get("blend")
         return cls(inner, None if blend is None else _parse_blend(blend, place.at("blend")))
 
-    def weights(self, atoms: ase.Atoms) -> Array:
+    def weights(self, atoms: ase.Atoms | Iterable[ase.Atoms]) -> Array:
         """Return (A,) float64 the weight w of the HF expert per atom, in [0, 1].
+
+        Args:
+            atoms: a structure, or several with the same atoms in the same order, such as the
+                images of a path: then each atom has the largest weight that any of them gives it.
 
         Raises:
             InputError: the partition does not fit the structure (a species or an index it does
-                not have, a file of other atoms), or its cell is flat or lacks a vector.
+                not have, a file of other atoms), its cell is flat or lacks a vector, or the
+                structures have not the same atoms.
         """
+        return union([self._weights(structure) for structure in same_atoms(atoms)])
+
+    def partition(self, atoms: ase.Atoms | Iterable[ase.Atoms]) -> Partition:
+        """Return the partition of one or several structures, to be shared by calculators.
+
+        Raises:
+            InputError: as for `weights`.
+        """
+        structures = same_atoms(atoms)
+        return Partition(self.weights(structures), structures, self)
+
+    def _weights(self, atoms: ase.Atoms) -> Array:
         inside = self.complex.select(atoms)
         if self.blend is None:
             return inside.astype(np.float64)

@@ -12,9 +12,10 @@ import torch
 from ase.build import add_adsorbate, fcc111, molecule
 
 from duetto.errors import InputError, RunStopped
-from duetto.partition.guard import MOTION, Guard
+from duetto.partition.guard import Guard
 from duetto.partition.regions import Regions
 from duetto.partition.rules import Configuration, find_unseen, seen_pairs
+from duetto.partition.start import MOTION
 from duetto.potential.mixture import Potential
 from tests.pairs import mismatched_pair
 
