@@ -159,9 +159,7 @@ class Guard:
         self._require_finite_positions(now)
         self._last = now
         if self._start is None:
-            self._start = start_of(
-                [now], potential.pair, watched=self.watched, shell=self.shell
-            )
+            self._start = start_of([now], potential.pair, watched=self.watched, shell=self.shell)
         lost = find_lost(now, self._start, self.lost_distance)
         astray = [find_unseen(now, potential.pair), find_in_shell(now, self._start)]
         findings = [finding for finding in (lost, *astray) if finding is not None]

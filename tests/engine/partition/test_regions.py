@@ -473,7 +473,7 @@ BAD = [
     ({"complex": {"species": []}}, "regions.complex.species: got []"),
     ({"complex": {"species": {"C": 1}}}, "regions.complex.species: unknown key 'C'; allowed: symb"),
     ({"complex": {"species": {"symbols": "C", "optional": 1}}}, "species.optional: got 1; allowed"),
-    ({"complex": {"species": {"symbols": {"symbols": "C"}}}}, "regions.complex.species.symbols: got"),
+    ({"complex": {"species": {"symbols": {"symbols": "C"}}}}, "complex.species.symbols: got"),
     ({"complex": {"indices": [0, -1]}}, "regions.complex.indices[1]: got -1; allowed: a whole"),
     ({"complex": {"indices": [0, 1.0]}}, "regions.complex.indices[1]: got 1.0; allowed: a whole"),
     ({"complex": {"indices": [True]}}, "regions.complex.indices[0]: got true; allowed: a whole"),
