@@ -22,6 +22,7 @@ from duetto.cotrain.frames import (
     register_cotraining_fields,
     select_frames,
 )
+from duetto.cotrain.frozen import FrozenOutputs
 from duetto.errors import InputError
 
 _COMPARED = (
@@ -90,6 +91,7 @@ class CoTrainingModule(EMALightningModule):
         self.frozen = _frozen(freeze, self.roles)
         for role in self.frozen:
             self.model[role].requires_grad_(False)
+        self._remembered = {role: FrozenOutputs() for role in self.frozen}
         self.energy_agreement, self.force_agreement = energy_agreement, force_agreement
         self.agreement_warmup_steps = agreement_warmup_steps
         self._make_metrics(kwargs)
@@ -145,15 +147,11 @@ class CoTrainingModule(EMALightningModule):
     def _evaluate(
         self, role: str, batch: AtomicDataDict.Type, frames: Tensor
     ) -> AtomicDataDict.Type:
-        expert = self.model[role]
-        if role in self.frozen:
-            expert.eval()  # no graph behind its forces
         data = edges_within(select_frames(batch, frames), getattr(self, _cutoffs(role)))
-        with torch.enable_grad():
-            output = expert(data)
         if role in self.frozen:
-            output = {key: value.detach() for key, value in output.items()}
-        return output
+            return self._remembered[role](self.model[role], data)
+        with torch.enable_grad():
+            return self.model[role](data)
 
     def _evaluations(
         self, batch: AtomicDataDict.Type, fitted: tuple[str, ...], agreeing: bool

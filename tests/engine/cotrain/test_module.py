@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,36 @@ def test_frozen_expert_is_a_teacher(batch: AtomicDataDict.Type) -> None:
     for name, value in module.model["hf"].state_dict().items():
         assert torch.equal(value, before[name])
     assert not module.hf_seen_pairs.any()  # nobody knows what a given expert was trained on
+
+
+def test_a_frozen_expert_is_asked_once_per_frame(
+    batch: AtomicDataDict.Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = make_module(freeze=["hf"], energy_agreement=1.0).train()
+    asked = []
+    forward = type(module.model["hf"]).forward
+
+    def counted(model: Any, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
+        if model is module.model["hf"]:
+            asked.append(len(data[AtomicDataDict.NUM_NODES_KEY]))
+        return forward(model, data)
+
+    monkeypatch.setattr(type(module.model["hf"]), "forward", counted)
+    losses = [float(module.training_step(batch, 0)) for _ in range(2)]
+    assert losses[0] == losses[1]
+    # Another batch with frames in another order, some of them known; and one atom moved.
+    other = make_batch(labelled_frames(2, 1, seed=3)[::-1], tmp_path, 1)
+    fresh = make_module(freeze=["hf"], energy_agreement=1.0).train()
+    # Sums over a batch in another order, float64.
+    assert float(module.training_step(other, 0)) == pytest.approx(
+        float(fresh.training_step(other, 0)), rel=1e-10
+    )
+    assert len(asked) <= 2
+    moved = {key: value.clone() for key, value in batch.items()}
+    moved[AtomicDataDict.POSITIONS_KEY][0, 0] += 0.1
+    n_asked = len(asked)
+    assert float(module.training_step(moved, 0)) != losses[0]
+    assert len(asked) == n_asked + 1
 
 
 def test_agreement_rises_during_the_warmup(batch: AtomicDataDict.Type) -> None:

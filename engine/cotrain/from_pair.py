@@ -1,0 +1,38 @@
+"""An expert of a pair file as a model to train, or to train towards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from duetto.conversion.model import nequip_model
+from duetto.cotrain.folded_model import evaluates_folded, fold_model
+from duetto.errors import InputError
+from duetto.experts.pair import ExpertPair
+
+
+def ModelFromPair(
+    pair: str, role: str, type_names: Sequence[str], model_dtype: str = "float32"
+) -> nn.Module:
+    """The expert of a pair file with its weights, under the parameters of Allegro's own model.
+
+    Args:
+        pair: path of the pair file.
+        role: "hf" or "lf".
+        type_names: those of the training, which must be the expert's in its order.
+        model_dtype: "float32" or "float64".
+
+    Raises:
+        InputError: the file cannot be read, lacks the expert, or knows other types.
+    """
+    expert = ExpertPair.load(pair).experts.get(role)
+    if expert is None:
+        raise InputError(f"{pair}: the pair lacks the expert {role}")
+    if tuple(type_names) != expert.species:
+        raise InputError(
+            f"{pair}: the types of {role} are {' '.join(expert.species)}, and type_names says "
+            f"{' '.join(type_names)}"
+        )
+    model = nequip_model(expert, model_dtype)
+    return fold_model(model) if evaluates_folded() else model
