@@ -51,18 +51,31 @@ def langevin_baoab(
     halfway = _moved(state, 0.0, velocities=velocities, drift_fs=0.5 * timestep_fs)
 
     generator = state.generator.clone_state()
+    thermalized = ornstein_uhlenbeck(
+        velocities, state.masses, generator, timestep_fs, temperature_K, friction_per_fs
+    )
+    moved = _moved(halfway, timestep_fs, velocities=thermalized, drift_fs=0.5 * timestep_fs)
+    work = moved.kinetic_energy - halfway.kinetic_energy
+    moved = replace(moved, generator=generator, thermostat_work=state.thermostat_work + work)
+    return _kicked(with_forces(moved, potential), timestep_fs)
+
+
+def ornstein_uhlenbeck(
+    velocities: torch.Tensor,
+    masses: torch.Tensor,
+    generator: torch.Generator,
+    timestep_fs: float,
+    temperature_K: float,
+    friction_per_fs: float,
+) -> torch.Tensor:
+    """Velocities (A, 3) after the O of `langevin_baoab`; `generator` moves on."""
     noise = torch.randn(
         velocities.shape, generator=generator, dtype=velocities.dtype, device=velocities.device
     )
     kept = math.exp(-friction_per_fs * timestep_fs)
     thermal_energy = BOLTZMANN_EV_PER_K * temperature_K * ACCELERATION  # amu Å²/fs²
-    spread = (thermal_energy * (1.0 - kept**2) / state.masses).sqrt()[:, None]
-    thermalized = remove_drift(kept * velocities + spread * noise, state.masses)
-
-    moved = _moved(halfway, timestep_fs, velocities=thermalized, drift_fs=0.5 * timestep_fs)
-    work = moved.kinetic_energy - halfway.kinetic_energy
-    moved = replace(moved, generator=generator, thermostat_work=state.thermostat_work + work)
-    return _kicked(with_forces(moved, potential), timestep_fs)
+    spread = (thermal_energy * (1.0 - kept**2) / masses).sqrt()[:, None]
+    return remove_drift(kept * velocities + spread * noise, masses)
 
 
 def _moved(state: State, elapsed_fs: float, *, velocities: torch.Tensor, drift_fs: float) -> State:

@@ -79,6 +79,7 @@ class State:
     weights: Tensor  # (A,) weight of the high-fidelity expert
     list_reference: Tensor | None  # (A, 3) Å, where the neighbour list was built
     generator: torch.Generator  # of the thermostat's noise
+    slow_forces: Tensor | None = None  # (A, 3) eV/Å, part of `forces`, where time is split
     n_rebuilds: int = 0
     step: int = 0
     time_fs: float = 0.0
@@ -135,8 +136,27 @@ def with_forces(state: State, potential: Potential) -> State:
         RunStopped: out of memory.
     """
     before = potential.n_rebuilds
+    evaluation = evaluated(potential.evaluate, state)
+    state = replace(
+        state,
+        energy=float(evaluation.energy),
+        energies=evaluation.energies,
+        forces=evaluation.forces,
+        virial=evaluation.virial,
+        slow_forces=evaluation.slow_forces,
+    )
+    rebuilds = potential.n_rebuilds - before
+    return with_list(state, potential, rebuilds) if rebuilds else state
+
+
+def evaluated(evaluate: Callable[[Tensor, Tensor], Evaluation], state: State) -> Evaluation:
+    """What `evaluate` finds at the positions of `state`.
+
+    Raises:
+        RunStopped: out of memory.
+    """
     try:
-        evaluation = potential.evaluate(state.positions, state.cell)
+        return evaluate(state.positions, state.cell)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -144,15 +164,6 @@ def with_forces(state: State, potential: Potential) -> State:
             f"step {state.step}: out of memory with {state.n_atoms} atoms on "
             f"{state.positions.device}: {' '.join(str(error).split())[:200]}"
         ) from error
-    state = replace(
-        state,
-        energy=float(evaluation.energy),
-        energies=evaluation.energies,
-        forces=evaluation.forces,
-        virial=evaluation.virial,
-    )
-    rebuilds = potential.n_rebuilds - before
-    return with_list(state, potential, rebuilds) if rebuilds else state
 
 
 def _is_out_of_memory(error: Exception) -> bool:

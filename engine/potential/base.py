@@ -21,12 +21,15 @@ class Evaluation:
         energies: (A,) float64, eV, per centre atom, already mixed.
         forces: (A, 3) float64, eV/Å, −∂E/∂R.
         virial: (3, 3) float64, eV, −∂E/∂ε for a strain ε; the stress is −virial / volume.
+        slow_forces: (A, 3) float64, eV/Å, the part of `forces` that acts at long intervals; None
+            where time is not split.
     """
 
     energy: float
     energies: Tensor
     forces: Tensor
     virial: Tensor
+    slow_forces: Tensor | None = None
 
 
 @dataclass(frozen=True)
