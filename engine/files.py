@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -55,6 +56,31 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_safetensors(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a safetensors file, in memory of their own.
+
+    The library maps the file instead: then whoever writes to it, or cuts it short, changes or
+    kills the process that has read it.
+
+    Raises:
+        ValueError: the file is not one, is damaged or cut short.
+        OSError: it cannot be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    data = Path(path).read_bytes()
+    try:
+        tensors = load(data)
+    except (SafetensorError, RuntimeError, AttributeError, KeyError, AssertionError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    # What load has accepted begins with the length of a JSON header.
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return header.get("__metadata__", {}), tensors
 
 
 def content_hash(header: str, tensors: Mapping[str, Tensor]) -> str:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from duetto.errors import InputError
 from duetto.experts.allegro.architecture import AllegroArchitecture
 from duetto.experts.allegro.folding import fold, weight_shapes
-from duetto.files import atomic_write, content_hash
+from duetto.files import atomic_write, content_hash, read_safetensors
 from duetto.kernels.folded import FoldedExpert
 
 if TYPE_CHECKING:
@@ -171,10 +170,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not path.is_file():
         raise InputError(f"{path}: no such pair file")
     try:
-        with safe_open(str(path), framework="pt") as stream:
-            metadata = stream.metadata() or {}
-            return metadata, {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as error:
+        return read_safetensors(path)
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a pair file, or cut short or damaged: {reason}") from error
 

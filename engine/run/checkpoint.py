@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from duetto.errors import InputError
-from duetto.files import atomic_write, content_hash
+from duetto.files import atomic_write, content_hash, read_safetensors
 from duetto.md.state import State
 from duetto.run.append import OutputStopped
 
@@ -125,9 +124,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
     try:
-        with safe_open(str(path), framework="pt") as stream:
-            names = list(stream.keys())
-            return stream.metadata() or {}, {name: stream.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        return read_safetensors(path)
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a checkpoint, or damaged: {reason}") from error

@@ -56,6 +56,20 @@ def test_the_file_is_plain_safetensors_with_names_per_expert(tmp_path: Path) -> 
     assert {name.split(".")[0] for name in load_file(path)} == {"hf", "lf"}
 
 
+def test_a_loaded_pair_is_not_its_file(tmp_path: Path) -> None:
+    """Writing over the file, or cutting it short, changes nothing that was read from it."""
+    path = saved(tmp_path / "mine.duetto")
+    other = saved(tmp_path / "other.duetto", mismatched_pair(seed=7))
+    assert path.stat().st_size == other.stat().st_size
+    pair = ExpertPair.load(path)
+    with path.open("r+b") as stream:  # as `cp` does: into the same file
+        stream.write(other.read_bytes())
+    assert_same(pair, mismatched_pair())
+    with path.open("r+b") as stream:
+        stream.truncate(10)
+    assert_same(pair, mismatched_pair())
+
+
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
     path = saved(tmp_path / "a.duetto")
     before = path.read_bytes()
