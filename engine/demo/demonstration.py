@@ -222,7 +222,7 @@ def _run_both(
     with closing(_files(config, settings.output / "full_hf")) as files:
         say(f"full HF: the same {steps} steps from the same start")
         hf_start = same_start(start, full_hf)
-        files.record(hf_start)
+        files.begin(hf_start)
         hf_record, _ = run_nve(config, hf_start, full_hf, files, label="full HF")
     return {"mixture": record, "full_hf": hf_record}, final
 

@@ -102,7 +102,7 @@ def warm_up(
 ) -> State:
     """Run all stages but the last; return the state from which both runs start."""
     stages = stages_of(config)[:-1]
-    files.record(state)
+    files.begin(state)
     states = run_md(
         state,
         potential,

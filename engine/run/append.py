@@ -19,8 +19,8 @@ class AppendedFile:
     The file is locked: two runs cannot write to it together.
     """
 
-    def __init__(self, path: Path, size: int) -> None:
-        """Open `path`, made if missing, and cut it back to `size` bytes.
+    def __init__(self, path: Path, size: int | None = None) -> None:
+        """Open `path`, made if missing, and cut it back to `size` bytes; None leaves it whole.
 
         Raises:
             InputError: another run has the file open, it is shorter than `size`, or it cannot
@@ -34,12 +34,13 @@ class AppendedFile:
         try:
             self._lock()
             found = self._stream.seek(0, os.SEEK_END)
-            if found < size:
+            if size is not None and found < size:
                 raise InputError(
                     f"{path}: has {found} bytes, but the checkpoint counts {size}; the file was "
                     "changed, so the run cannot be resumed"
                 )
-            self._stream.truncate(size)
+            if size is not None:
+                self._stream.truncate(size)
         except OSError as error:
             self._stream.close()
             raise InputError(f"{path}: cannot be written: {error.strerror}") from error
@@ -55,6 +56,17 @@ class AppendedFile:
         except OSError:
             # Some network file systems have no locks; then the user has to take care.
             return
+
+    def clear(self) -> None:
+        """Cut the file back to nothing.
+
+        Raises:
+            OutputStopped: it cannot be written.
+        """
+        try:
+            self._stream.truncate(0)
+        except OSError as error:
+            raise OutputStopped(f"cannot write {self.path}: {error.strerror}") from error
 
     def write(self, text: str) -> None:
         """Append `text`.

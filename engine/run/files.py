@@ -21,15 +21,16 @@ SUMMARY = "summary.json"
 
 
 def require_unused(folder: Path) -> None:
-    """Refuse a folder that holds a run.
+    """Refuse a folder that holds a run. Empty files are none: a run was killed before it began.
 
     Raises:
         InputError: naming the first file that would be overwritten.
     """
     for name in (CHECKPOINT, THERMO, TRAJECTORY, SUMMARY):
-        if (folder / name).exists():
+        path = folder / name
+        if path.exists() and path.stat().st_size > 0:
             raise InputError(
-                f"{folder / name}: exists; continue that run with --resume, replace it with "
+                f"{path}: exists; continue that run with --resume, replace it with "
                 "--overwrite, or set another output.dir"
             )
 
@@ -59,7 +60,8 @@ class RunFiles:
             trajectory_every: steps between two frames; 0: none.
             checkpoint_every: steps between two checkpoints; 0: none on its own.
             trajectory_fields: columns of the trajectory.
-            sizes: bytes of thermo table and trajectory by a checkpoint; None starts them anew.
+            sizes: bytes of thermo table and trajectory by a checkpoint, to which they are cut
+                back; None leaves them as they are until `begin`.
 
         Raises:
             InputError: a file cannot be opened, or does not fit the checkpoint.
@@ -74,17 +76,38 @@ class RunFiles:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder}: cannot be made: {error.strerror}") from error
-        self._thermo = AppendedFile(folder / THERMO, (sizes or {}).get(THERMO, 0))
+        self._thermo = AppendedFile(folder / THERMO, (sizes or {}).get(THERMO))
         try:
-            self._trajectory = AppendedFile(folder / TRAJECTORY, (sizes or {}).get(TRAJECTORY, 0))
+            self._trajectory = AppendedFile(folder / TRAJECTORY, (sizes or {}).get(TRAJECTORY))
         except InputError:
             self._thermo.close()
             raise
-        if sizes is None:
-            # Until the first checkpoint of this run there is none to resume from.
-            for name in (CHECKPOINT, SUMMARY):
-                (folder / name).unlink(missing_ok=True)
+
+    def begin(self, state: State, record: dict[str, Any] | None = None) -> None:
+        """Replace what an earlier run has left by the start of this one, and record `state`.
+
+        Its checkpoint is safe before anything of the earlier run is touched, and counts no byte
+        of the other files: a run killed at any instant leaves the earlier run or can be resumed.
+
+        Args:
+            state: the first.
+            record: of the checkpoint; None writes none.
+
+        Raises:
+            OutputStopped: a file cannot be written.
+        """
+        if record is None:
+            (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        else:
+            self._save(state, record, {THERMO: 0, TRAJECTORY: 0})
+        (self.folder / SUMMARY).unlink(missing_ok=True)
+        try:
+            self._trajectory.clear()
+            self._thermo.clear()
             self._thermo.write(HEADER)
+        except OutputStopped as error:
+            raise self._explained(error) from error
+        self.record(state)
 
     def record(self, state: State) -> None:
         """Append what is due at this step.
@@ -100,6 +123,21 @@ class RunFiles:
         except OutputStopped as error:
             raise self._explained(error) from error
 
+    def end(self, state: State) -> None:
+        """Append the frame of the last step, where it is not due anyway.
+
+        It comes after the last checkpoint, which does not count it: a run that is made longer
+        goes on without it.
+
+        Raises:
+            OutputStopped: the file cannot be written.
+        """
+        if self.trajectory_every and state.step % self.trajectory_every:
+            try:
+                self._trajectory.write(format_frame(state, self.trajectory_fields))
+            except OutputStopped as error:
+                raise self._explained(error) from error
+
     def checkpoint_due(self, state: State) -> bool:
         """Whether a checkpoint is to be written at this step."""
         return self.checkpoint_every > 0 and state.step % self.checkpoint_every == 0
@@ -112,10 +150,9 @@ class RunFiles:
         """
         try:
             sizes = {THERMO: self._thermo.sync(), TRAJECTORY: self._trajectory.sync()}
-            save_checkpoint(self.folder / CHECKPOINT, state, {**record, "sizes": sizes})
         except OutputStopped as error:
             raise self._explained(error) from error
-        self.last_checkpoint = state.step
+        self._save(state, record, sizes)
 
     def summary(self, text: str) -> None:
         """Write the summary.
@@ -135,6 +172,13 @@ class RunFiles:
         """Close the files."""
         self._thermo.close()
         self._trajectory.close()
+
+    def _save(self, state: State, record: dict[str, Any], sizes: dict[str, int]) -> None:
+        try:
+            save_checkpoint(self.folder / CHECKPOINT, state, {**record, "sizes": sizes})
+        except OutputStopped as error:
+            raise self._explained(error) from error
+        self.last_checkpoint = state.step
 
     def _explained(self, error: OutputStopped) -> OutputStopped:
         if self.last_checkpoint is None:

@@ -21,6 +21,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from duetto.atoms.structure import read_structure
 from duetto.errors import InputError, RunStopped
+from duetto.folders import claimed
 from duetto.md.limits import Limits, check
 from duetto.md.loop import NVE, Langevin, Stage, run_md
 from duetto.md.state import Potential, State, initial_state
@@ -29,7 +30,7 @@ from duetto.partition.regions import count_regions
 from duetto.run.append import OutputStopped
 from duetto.run.checkpoint import load_checkpoint
 from duetto.run.config import LangevinStage, RunConfig, load_config
-from duetto.run.files import CHECKPOINT, RunFiles, require_unused
+from duetto.run.files import CHECKPOINT, THERMO, RunFiles, require_unused
 from duetto.run.pair_model import PairModel
 from duetto.run.resume import require_same_run
 from duetto.run.signals import StopSignals
@@ -131,10 +132,28 @@ def run(
         RunStopped: the run could not go on; the message names the last checkpoint.
     """
     config = load_config(config_path, overrides)
-    if not (resume or overwrite):
-        require_unused(config.output.dir)
+    # Whatever is looked at in the folder stays as it is until this run has ended.
+    with claimed(config.output.dir):
+        if not (resume or overwrite):
+            require_unused(config.output.dir)
+        summary = _run(config, str(config_path), resume, potential_factory, say)
+    say(summary.sentence())
+    if summary.stopped_by is not None:
+        command = shlex.join(["duetto", "run", str(config_path), *overrides, "--resume"])
+        say(f"stopped by {summary.stopped_by} after step {summary.step}; continue with: {command}")
+    return summary
+
+
+def _run(
+    config: RunConfig,
+    where: str,
+    resume: bool,
+    potential_factory: Callable[[RunConfig], Model],
+    say: Callable[[str], None],
+) -> RunSummary:
+    """Run in a folder that is this process's own."""
     model = potential_factory(config)
-    under_way = _resume(config, model, str(config_path)) if resume else _start(config, model)
+    under_way = _resume(config, model, where) if resume else _start(config, model)
     _introduce(under_way, say)
     files = RunFiles(
         config.output.dir,
@@ -147,10 +166,6 @@ def run(
     with closing(files), StopSignals() as signals:
         summary = _drive(under_way, files, signals)
         files.summary(summary.to_json())
-    say(summary.sentence())
-    if summary.stopped_by is not None:
-        command = shlex.join(["duetto", "run", str(config_path), *overrides, "--resume"])
-        say(f"stopped by {summary.stopped_by} after step {summary.step}; continue with: {command}")
     return summary
 
 
@@ -242,9 +257,8 @@ def _introduce(run: _Run, say: Callable[[str], None]) -> None:
 
 def _drive(run: _Run, files: RunFiles, signals: StopSignals) -> RunSummary:
     """Advance to the end or a signal; `run.state` is the last good state all the way."""
-    if run.sizes is None:
-        files.record(run.state)
-        files.checkpoint(run.state, run.record())
+    if not run.sizes or not run.sizes[THERMO]:  # new, or killed before its first row
+        files.begin(run.state, run.record())
     files.last_checkpoint = first_step = run.state.step
     guard_states = _GuardStates(run.guard, run.guard_state)
     run.potential.on_rebuild.append(guard_states)
@@ -277,6 +291,8 @@ def _drive(run: _Run, files: RunFiles, signals: StopSignals) -> RunSummary:
     seconds = time.perf_counter() - began
     if files.last_checkpoint != run.state.step:
         files.checkpoint(run.state, run.record())
+    if run.state.step == sum(stage.steps for stage in run.config.stages):
+        files.end(run.state)
     return summarize(
         run.config,
         run.state,

@@ -118,7 +118,7 @@ class Broken(Pairs):
             return evaluation
         if what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if what in ("SIGINT", "SIGTERM"):
+        if what in ("SIGINT", "SIGTERM", "SIGSTOP"):
             os.kill(os.getpid(), signal.Signals[what])
         if what == "nan":
             evaluation.forces[5] = torch.nan

@@ -16,6 +16,8 @@ import pytest
 from duetto.cli.main import main
 from duetto.errors import InputError, RunStopped
 from duetto.run import run as production
+from duetto.run.append import AppendedFile
+from duetto.run.checkpoint import save_checkpoint
 from duetto.run.files import CHECKPOINT, SUMMARY, THERMO, TRAJECTORY
 from duetto.run.run import run
 from duetto.run.thermo import read_thermo
@@ -100,7 +102,7 @@ def test_a_run_writes_what_it_says(folder):
     assert table["time_fs"].tolist() == [4.0 * step for step in range(0, 101, 3)]
     assert table["temperature_K"][0] == pytest.approx(60.0, rel=1e-12)
     frames = ase.io.read(out / TRAJECTORY, index=":")
-    assert [frame.info["step"] for frame in frames] == list(range(0, 101, 7))
+    assert [frame.info["step"] for frame in frames] == [*range(0, 101, 7), 100]
     assert frames[-1].arrays["w"].tolist() == [1.0] * 3 + [0.0] * 29
     assert said[0] == "argon.xyz: 32 atoms, 3 complex, 0 blend, 29 simple"
     assert "backend toy" in said[1]
@@ -228,6 +230,123 @@ def test_a_run_is_not_overwritten_unasked(folder):
     short = output(folder)
     toy(folder, overwrite=True)
     assert len(output(folder)[THERMO]) > len(short[THERMO])
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+@pytest.fixture
+def killed_before(monkeypatch):
+    """Kill before the n-th thing that is done to the files of a run."""
+
+    def arm(n):
+        count = 0
+
+        def counted(function):
+            def call(*arguments, **options):
+                nonlocal count
+                count += 1
+                if count == n:
+                    raise Killed
+                return function(*arguments, **options)
+
+            return call
+
+        patch = pytest.MonkeyPatch()
+        patch.setattr("duetto.run.files.save_checkpoint", counted(save_checkpoint))
+        for name in ("clear", "write", "sync"):
+            patch.setattr(AppendedFile, name, counted(getattr(AppendedFile, name)))
+        patch.setattr(Path, "unlink", counted(Path.unlink))
+        return patch
+
+    return arm
+
+
+@pytest.mark.parametrize("n", range(1, 9))
+@pytest.mark.parametrize("before", ["nothing", "a run"])
+def test_a_run_killed_while_it_begins_is_the_old_one_or_the_new(folder, killed_before, before, n):
+    short = ("stages.0.steps=8", "stages.1.steps=4")
+    old, new = ("seed=1", *short), ("seed=2", *short)
+    toy(folder, *new, "output.dir=whole")
+    if before == "a run":
+        toy(folder, *old)
+        earlier = output(folder)
+    patch = killed_before(n)
+    with pytest.raises(Killed):
+        toy(folder, *new, overwrite=before == "a run")
+    patch.undo()
+    try:
+        toy(folder, *new, resume=True)
+        assert output(folder) == output(folder, "whole")
+    except InputError:
+        if before == "a run":
+            toy(folder, *old, resume=True)
+            assert output(folder) == earlier
+        else:
+            toy(folder, *new)
+            assert output(folder) == output(folder, "whole")
+
+
+def another_process(folder, *arguments, fault=":0"):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.engine.run.toy_run", str(folder / "run.yaml"), *arguments],
+        cwd=ROOT,
+        env={**os.environ, "DUETTO_TEST_FAULT": fault},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def test_no_run_slips_in_while_another_prepares(folder):
+    """Between the look at the folder and the first file another run could have come and gone."""
+    errors = []
+
+    class Slow(ToyModel):
+        def __init__(self, config):
+            super().__init__(config)
+            process = another_process(folder)
+            errors.append(process.communicate(timeout=300)[1])
+            assert process.returncode == 2
+
+    run(folder / "run.yaml", potential_factory=Slow, say=str)
+    (line,) = errors
+    assert f"{folder / 'out'}: process {os.getpid()} on " in line
+    assert "is writing there" in line
+    assert not list((folder / "out").glob(".*"))
+
+
+def test_a_run_that_is_still_ending_is_not_resumed(folder):
+    toy(folder, "output.dir=whole")
+    process = another_process(folder, fault="SIGSTOP:38")
+    os.waitpid(process.pid, os.WUNTRACED)
+    before = output(folder)
+
+    class Late(ToyModel):
+        def potential(self, *arguments):
+            """The checkpoint has been read: now the old process goes on to its end."""
+            os.kill(process.pid, signal.SIGCONT)
+            process.communicate(timeout=300)
+            return super().potential(*arguments)
+
+    with pytest.raises(InputError, match=rf"process {process.pid} on .* is writing there"):
+        run(folder / "run.yaml", potential_factory=Late, say=str, resume=True)
+    assert output(folder) == before
+    os.kill(process.pid, signal.SIGCONT)
+    process.communicate(timeout=300)
+    assert output(folder) == output(folder, "whole")
+
+
+def test_the_last_step_is_in_the_trajectory_once(folder):
+    """Also of a run that was resumed when it had ended; a run made longer goes on without it."""
+    steps = lambda: [f.info["step"] for f in ase.io.read(folder / "out" / TRAJECTORY, index=":")]  # noqa: E731
+    toy(folder, "stages.1.steps=10")
+    assert steps() == [*range(0, 50, 7), 50]
+    toy(folder, "stages.1.steps=10", resume=True)
+    assert steps() == [*range(0, 50, 7), 50]
+    toy(folder, "stages.1.steps=16", resume=True)
+    assert steps() == [*range(0, 57, 7)]
 
 
 def test_resume_needs_the_same_run(folder):
