@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
-from io import StringIO
-from pathlib import Path
 from typing import Any
 
-import ase.io
-import numpy as np
 import torch
 from ase import Atoms
-from ase.io.formats import filetype
 from nequip.data import AtomicDataDict
 from nequip.data.ase import from_ase
 from nequip.data.dataset import AtomicDataset
 
+from duetto.atoms.labels import LabelKeys
 from duetto.cotrain.frames import AGREEMENT_KEY, fits_key, register_cotraining_fields
+from duetto.cotrain.labelled import Frame, Purposes, Split, labelled_frames, unlabelled_frames
 from duetto.errors import InputError
 
 _KEPT = (
@@ -27,7 +22,6 @@ _KEPT = (
     AtomicDataDict.PBC_KEY,
     AtomicDataDict.ATOMIC_NUMBERS_KEY,
 )
-EVERYTHING = "all"
 
 
 class CoTrainingDataset(AtomicDataset):
@@ -45,11 +39,14 @@ class CoTrainingDataset(AtomicDataset):
             bulk, too.
         agreement_array: name of a per-atom array in the files, nonzero where an atom counts as
             shared bulk; added to the above.
-        stress: whether to keep stress labels; NaN where a frame has none.
+        stress: whether frames that train an expert must have a stress, and it is kept.
+        keys: what the files call the labels where it is not `energy`, `forces`, `stress` and
+            `config_type`: `{energy: REF_energy}`; `{virial: virial}` makes stresses of virials.
+        held_out, part: which part of each labelled file, see `duetto.cotrain.labelled.Split`.
 
     Raises:
-        InputError: a file is missing or unreadable, a frame lacks energy or forces, or a pattern
-            fits no frame.
+        InputError: a file is missing or unreadable, a label is missing or not a number, or a
+            pattern fits no frame.
     """
 
     def __init__(
@@ -61,28 +58,24 @@ class CoTrainingDataset(AtomicDataset):
         agreement: str | Sequence[str] = (),
         agreement_array: str | None = None,
         stress: bool = False,
+        keys: Mapping[str, str] | None = None,
+        held_out: float = 0.0,
+        part: str = "all",
     ):
         super().__init__(transforms=list(transforms))
         register_cotraining_fields(fits)
-        self._array = agreement_array
         self._stress = stress
-        read = [
-            (f"{path}: frame {n} ({frame.symbols})", frame)
-            for path in _listed(labelled)
-            for n, frame in enumerate(_read(path))
-        ]
-        names = [str(frame.info.get("config_type", "")) for _, frame in read]
-        trains = {role: _matches(role, patterns, names) for role, patterns in fits.items()}
-        shared = _matches("agreement", agreement, names)
+        purposes = Purposes(fits, agreement, agreement_array)
+        read = labelled_frames(
+            labelled,
+            purposes,
+            LabelKeys.from_dict(keys),
+            stress=stress,
+            split=Split(held_out, part),
+        )
         self.num_labelled = len(read)
-        self.frames = [
-            self._frame(frame, name, {role: trains[role][k] for role in fits}, shared[k])
-            for k, (name, frame) in enumerate(read)
-        ]
-        untrained = dict.fromkeys(fits, False)
-        for source in _listed(unlabelled):
-            for frame in _read(source) if isinstance(source, str) else source:
-                self.frames.append(self._frame(frame, None, untrained, True))
+        read += unlabelled_frames(unlabelled, purposes)
+        self.frames = [self._tensors(frame) for frame in read]
         if not self.frames:
             raise InputError("co-training: no frames, neither labelled nor unlabelled")
         self._transformed: dict[int, AtomicDataDict.Type] = {}
@@ -104,132 +97,24 @@ class CoTrainingDataset(AtomicDataset):
             self._transformed[index] = self._transform(self.frames[index])
         return self._transformed[index].copy()
 
-    def _frame(
-        self, atoms: Atoms, name: str | None, trains: Mapping[str, bool], shared: bool
-    ) -> AtomicDataDict.Type:
-        """One frame as tensors: geometry, labels (NaN if it has no name), flags."""
-        data = from_ase(atoms)
-        frame = {key: data[key] for key in _KEPT if key in data}
-        labels = {
-            AtomicDataDict.TOTAL_ENERGY_KEY: (1, 1),
-            AtomicDataDict.FORCE_KEY: (len(atoms), 3),
+    def _tensors(self, frame: Frame) -> AtomicDataDict.Type:
+        """One frame as tensors: geometry, labels (NaN if it has none), flags."""
+        atoms = frame.atoms
+        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        data = from_ase(bare)
+        tensors = {key: data[key] for key in _KEPT if key in data}
+        shapes = {
+            AtomicDataDict.TOTAL_ENERGY_KEY: ("energy", (1, 1)),
+            AtomicDataDict.FORCE_KEY: ("forces", (len(atoms), 3)),
         }
-        for key, shape in labels.items():
-            if name is not None and key not in data:
-                raise InputError(f"{name} has no {key}")
-            label = data[key].view(shape) if name is not None else torch.full(shape, torch.nan)
-            frame[key] = label.to(torch.float64)
         if self._stress:
-            missing = torch.full((1, 3, 3), torch.nan, dtype=torch.float64)
-            has_label = name is not None and AtomicDataDict.STRESS_KEY in data
-            stress = data[AtomicDataDict.STRESS_KEY] if has_label else missing
-            frame[AtomicDataDict.STRESS_KEY] = stress
-        for role, fits in trains.items():
-            frame[fits_key(role)] = torch.tensor([int(fits)])
-        marked = np.full(len(atoms), int(shared))
-        if self._array is not None and self._array in atoms.arrays:
-            marked |= np.asarray(atoms.arrays[self._array] != 0).astype(marked.dtype)
-        frame[AGREEMENT_KEY] = torch.as_tensor(marked)
-        return frame
-
-
-class BulkFrames:
-    """Bulk-like agreement frames made from a crystal: strained, rattled, some with a vacancy.
-
-    Args:
-        structure: path of a crystal that ASE reads, or a chemical symbol for the element's
-            reference crystal.
-        number: how many frames.
-        repeat: repetitions of the (conventional) cell along its three vectors.
-        strain: largest component of the random symmetric strain.
-        rattle: largest standard deviation of the Gaussian displacements, Å; each frame draws its
-            own between zero and this.
-        vacancies: fraction of frames with one atom removed.
-        lattice_constant: Å, of a cubic reference crystal; by default ASE's.
-        seed: of the random numbers; the same frames come from the same seed.
-
-    Raises:
-        InputError: a number is out of range, or the structure cannot be had.
-    """
-
-    def __init__(
-        self,
-        structure: str,
-        number: int,
-        repeat: Sequence[int] = (3, 3, 3),
-        strain: float = 0.03,
-        rattle: float = 0.15,
-        vacancies: float = 0.2,
-        lattice_constant: float | None = None,
-        seed: int = 0,
-    ):
-        for name, value, high in (("strain", strain, 0.5), ("vacancies", vacancies, 1.0)):
-            if not 0 <= value <= high:
-                raise InputError(f"BulkFrames {name}: {value} is not between 0 and {high}")
-        if number < 1 or rattle < 0:
-            raise InputError(f"BulkFrames: number {number} or rattle {rattle} out of range")
-        self.number, self.strain, self.rattle, self.vacancies = number, strain, rattle, vacancies
-        self.seed = seed
-        self.crystal = _crystal(structure, lattice_constant).repeat(tuple(repeat))
-
-    def __len__(self) -> int:
-        return self.number
-
-    def __iter__(self) -> Any:
-        """Yield the frames; frame k depends on the seed and k alone."""
-        for k in range(self.number):
-            yield self._frame(np.random.default_rng((self.seed, k)))
-
-    def _frame(self, rng: np.random.Generator) -> Atoms:
-        atoms = self.crystal.copy()
-        strain = rng.uniform(-self.strain, self.strain, (3, 3))
-        strain = np.triu(strain) + np.triu(strain, 1).T
-        atoms.set_cell(atoms.cell[:] @ (np.eye(3) + strain), scale_atoms=True)
-        amplitude = rng.uniform(0.0, self.rattle)
-        atoms.positions += rng.normal(scale=amplitude, size=atoms.positions.shape)
-        if rng.random() < self.vacancies:
-            del atoms[int(rng.integers(len(atoms)))]
-        return atoms
-
-
-def _crystal(structure: str, lattice_constant: float | None) -> Atoms:
-    from ase.build import bulk
-    from ase.data import atomic_numbers
-
-    if structure not in atomic_numbers:
-        (atoms, *_) = _read(structure)
-        return atoms
-    try:
-        return bulk(structure, a=lattice_constant, cubic=True)
-    except (ValueError, RuntimeError, KeyError) as error:
-        raise InputError(f"BulkFrames: no reference crystal of {structure}: {error}") from error
-
-
-def _read(path: str) -> list[Atoms]:
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file of frames")
-    try:
-        if path.endswith(".gz"):
-            # ASE goes back and forth between frames, which gzip answers by starting over.
-            with gzip.open(path, "rt") as stream:
-                text = StringIO(stream.read())
-            return list(ase.io.iread(text, index=":", format=filetype(path[:-3], read=False)))
-        return list(ase.io.iread(path, index=":"))
-    except Exception as error:  # ASE's readers raise whatever they meet
-        raise InputError(f"{path}: ASE cannot read it: {error}") from error
-
-
-def _listed(value: Any) -> list[Any]:
-    return [value] if isinstance(value, (str, BulkFrames)) else list(value)
-
-
-def _matches(purpose: str, patterns: str | Sequence[str], names: list[str]) -> list[bool]:
-    """Which of the frames' config_types fit any of the patterns."""
-    if patterns == EVERYTHING:
-        return [True] * len(names)
-    wanted = _listed(patterns)
-    for pattern in wanted:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            known = ", ".join(sorted(set(names))) or "none"
-            raise InputError(f"{purpose}: no config_type fits {pattern!r}; there are: {known}")
-    return [any(fnmatchcase(name, pattern) for pattern in wanted) for name in names]
+            shapes[AtomicDataDict.STRESS_KEY] = ("stress", (1, 3, 3))
+        for key, (name, shape) in shapes.items():
+            label = getattr(frame.labels, name, None)
+            tensors[key] = torch.full(shape, torch.nan, dtype=torch.float64)
+            if label is not None:
+                tensors[key].copy_(torch.as_tensor(label).view(shape))
+        for role, fits in frame.trains.items():
+            tensors[fits_key(role)] = torch.tensor([int(fits)])
+        tensors[AGREEMENT_KEY] = torch.as_tensor(frame.shared)
+        return tensors

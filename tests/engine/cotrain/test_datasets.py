@@ -80,11 +80,65 @@ def test_impossible_bulk_frames_are_refused(changes: dict[str, object], message:
 
 def test_frames_without_labels_are_named(tmp_path: Path) -> None:
     write(tmp_path / "bare.extxyz", Atoms("Pt", cell=np.eye(3) * 4, pbc=True))
-    with pytest.raises(InputError, match=r"bare\.extxyz: frame 0 \(Pt\) has no total_energy"):
+    with pytest.raises(InputError, match=r"bare\.extxyz, frame 0 \(Pt\): no energy"):
         CoTrainingDataset(transforms=[], fits={"hf": "all"}, labelled=str(tmp_path / "bare.extxyz"))
     (tmp_path / "cut.extxyz.gz").write_bytes(b"not gzip")
     with pytest.raises(InputError, match=r"cut\.extxyz\.gz: ASE cannot read it"):
         CoTrainingDataset(transforms=[], fits=FITS, labelled=str(tmp_path / "cut.extxyz.gz"))
+
+
+def test_labels_that_are_not_numbers_are_refused(frames: str, tmp_path: Path) -> None:
+    labelled = labelled_frames(1, 1, seed=3)
+    labelled[1].calc.results["forces"][4, 0] = np.nan
+    write(tmp_path / "bad.extxyz", labelled)
+    with pytest.raises(InputError, match=r"bad\.extxyz, frame 1 \(.*\), atom 4 \(O\): its force"):
+        CoTrainingDataset(transforms=[], fits=FITS, labelled=str(tmp_path / "bad.extxyz"))
+    with pytest.raises(InputError, match=r"frame 0 .*: no stress under 'stress'"):
+        CoTrainingDataset(transforms=[], fits=FITS, labelled=frames, stress=True)
+
+
+def test_stress_is_asked_only_of_frames_that_train(tmp_path: Path) -> None:
+    labelled = labelled_frames(1, 1, seed=3)
+    labelled[0].info["virial"] = np.diag([1.0, 2.0, 3.0])
+    write(tmp_path / "frames.extxyz", labelled)
+    bulk_alone = {"hf": ["bulk*"], "lf": ["bulk*"]}
+    dataset = CoTrainingDataset(
+        transforms=[],
+        fits=bulk_alone,
+        labelled=str(tmp_path / "frames.extxyz"),
+        unlabelled=[BulkFrames("Pt", number=1, repeat=(1, 1, 1))],
+        stress=True,
+        keys={"virial": "virial"},
+    )
+    stress = [frame[AtomicDataDict.STRESS_KEY] for frame in dataset.frames]
+    expected = -np.diag([1.0, 2.0, 3.0]) / labelled[0].get_volume()
+    np.testing.assert_allclose(stress[0][0], expected, rtol=1e-6)
+    assert torch.isnan(stress[1]).all()
+    assert torch.isnan(stress[2]).all()
+
+
+def test_held_out_frames_are_the_last_of_each_kind(tmp_path: Path) -> None:
+    labelled = labelled_frames(10, 5, seed=3)
+    for k, atoms in enumerate(labelled):
+        atoms.positions[0, 0] += 10 * k
+    write(tmp_path / "frames.extxyz", labelled)
+
+    def numbers(part: str) -> list[int]:
+        dataset = CoTrainingDataset(
+            transforms=[],
+            fits=FITS,
+            labelled=str(tmp_path / "frames.extxyz"),
+            held_out=0.2,
+            part=part,
+        )
+        return [round(float(f[AtomicDataDict.POSITIONS_KEY][0, 0]) / 10) for f in dataset.frames]
+
+    assert numbers("held_out") == [8, 9, 14]
+    assert numbers("train") == [*range(8), *range(10, 14)]
+    with pytest.raises(InputError, match="held_out: 1"):
+        CoTrainingDataset(transforms=[], fits=FITS, labelled="", held_out=1.0)
+    with pytest.raises(InputError, match="part: got rest"):
+        CoTrainingDataset(transforms=[], fits=FITS, labelled="", part="rest")
 
 
 def test_batches_have_their_share_of_unlabelled_frames(frames: str) -> None:
