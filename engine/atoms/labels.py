@@ -7,7 +7,7 @@ Units are eV, Å, eV/Å and eV/Å³; the energy is that of the whole frame. Stre
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from io import StringIO
 from pathlib import Path
@@ -156,7 +156,7 @@ def labels_of(atoms: Atoms, where: str, keys: LabelKeys, *, stress: bool = False
     return Labels(float(energy[0]), forces, _stress(atoms, where, keys) if stress else None)
 
 
-def check_geometry(atoms: Atoms, where: str, species: list[str] | None = None) -> None:
+def check_geometry(atoms: Atoms, where: str, species: Sequence[str] | None = None) -> None:
     """Refuse a frame that nothing can be learnt from.
 
     Raises:

@@ -103,7 +103,7 @@ class CoTrainingDataset(AtomicDataset):
         bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
         data = from_ase(bare)
         tensors = {key: data[key] for key in _KEPT if key in data}
-        shapes = {
+        shapes: dict[str, tuple[str, tuple[int, ...]]] = {
             AtomicDataDict.TOTAL_ENERGY_KEY: ("energy", (1, 1)),
             AtomicDataDict.FORCE_KEY: ("forces", (len(atoms), 3)),
         }
