@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-import torch
-from ase.geometry import get_distances
+import numpy.typing as npt
+from ase import Atoms
 
-from duetto.md.state import State
-
-
-def describe_atom(state: State, index: int, *, neighbors: int = 3) -> str:
-    """Return `atom 7 (C) at (x, y, z) Å, w = 1, nearest: Pt 3 at 1.85 Å, …`, atoms from 0."""
-    positions = state.positions.cpu().numpy()
-    x, y, z = positions[index]
-    text = (
-        f"atom {index} ({state.species[index]}) at ({x:.3f}, {y:.3f}, {z:.3f}) Å, "
-        f"w = {float(state.weights[index]):g}"
-    )
-    if not np.isfinite(positions).all() or state.n_atoms == 1:
-        return text
-    _, distances = get_distances(
-        positions[index], positions, cell=state.cell.cpu().numpy(), pbc=state.pbc
-    )
-    order = [int(other) for other in np.argsort(distances[0]) if other != index][:neighbors]
-    near = ", ".join(
-        f"{state.species[other]} {other} at {distances[0][other]:.2f} Å" for other in order
-    )
-    return f"{text}, nearest: {near}"
+from duetto.atoms.periodic import Array, nearest
 
 
-def worst_atom(state: State) -> int:
-    """Return the first atom whose force or energy is not finite, else that of largest force."""
-    bad = ~(torch.isfinite(state.forces).all(dim=1) & torch.isfinite(state.energies))
-    if bool(bad.any()):
-        return int(bad.to(torch.uint8).argmax())
-    return int(state.forces.square().sum(dim=1).argmax())
+def name_atom(index: int, symbol: str, position: Array, weight: float | None = None) -> str:
+    """Return `atom 7 (C, w = 1) at (x, y, z) Å`, counting atoms from 0; w where it is given."""
+    x, y, z = position
+    share = "" if weight is None else f", w = {weight:g}"
+    return f"atom {index} ({symbol}{share}) at ({x:.3f}, {y:.3f}, {z:.3f}) Å"
 
 
-def hottest_atom(state: State) -> int:
-    """Return the atom of largest kinetic energy."""
-    return int((state.masses * state.velocities.square().sum(dim=1)).argmax())
+def name_in(atoms: Atoms, index: int) -> str:
+    """`name_atom` of one of `atoms`."""
+    return name_atom(index, atoms.symbols[index], atoms.positions[index])
+
+
+def surroundings(
+    index: int,
+    symbols: Sequence[str] | npt.NDArray[np.str_],
+    positions: Array,
+    cell: Array,
+    pbc: npt.NDArray[np.bool_],
+    count: int = 4,
+) -> str:
+    """Return `Pt 3 at 1.85 Å, …`: the `count` nearest atoms by their nearest images.
+
+    Args:
+        index: the atom in the middle.
+        symbols: (A,).
+        positions: (A, 3), Å, all finite.
+        cell: (3, 3), Å.
+        pbc: (3,).
+        count: how many.
+    """
+    distance = nearest(positions, positions[index : index + 1], cell, pbc, np.inf).distance
+    distance[index] = np.inf
+    close = np.argsort(distance, kind="stable")[: min(count, len(distance) - 1)]
+    return ", ".join(f"{symbols[j]} {j} at {distance[j]:.2f} Å" for j in close)

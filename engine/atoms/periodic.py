@@ -7,13 +7,8 @@ import numpy.typing as npt
 from ase.geometry import complete_cell, minkowski_reduce
 from scipy.spatial import cKDTree  # type: ignore[import-untyped]
 
-from duetto.errors import InputError
-
 Array: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.int64]
-
-# Below this height, in Å, a periodic cell is flat; ten times under the shortest bond there is.
-MINIMUM_HEIGHT = 0.05
 
 # Fractional slack for the rounding of a coordinate on the cell's face, as in `ase.Atoms.wrap`.
 FACE = 1e-7
@@ -29,31 +24,6 @@ class Nearest(NamedTuple):
     point: Indices
 
 
-def check_geometry(positions: Array, cell: Array, pbc: npt.NDArray[np.bool_]) -> None:
-    """Refuse positions and cells in which no distance is defined.
-
-    Raises:
-        InputError: a position is not finite; a periodic direction has no cell vector; the
-            periodic vectors are (nearly) parallel or shorter than `MINIMUM_HEIGHT`.
-    """
-    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
-    if len(bad):
-        raise InputError(f"structure: atom {bad[0]} has a position that is not finite")
-    if not np.isfinite(cell).all():
-        raise InputError("structure: the cell has an entry that is not finite")
-    for axis in np.flatnonzero(pbc):
-        if not cell[axis].any():
-            raise InputError(
-                f"structure: periodic along {'abc'[axis]}, but that cell vector is zero; "
-                "give the cell or switch the periodicity off"
-            )
-    if pbc.any() and _heights(_basis(cell, pbc))[pbc].min() < MINIMUM_HEIGHT:
-        raise InputError(
-            "structure: the periodic cell vectors are parallel or nearly so (flat cell): "
-            f"{np.round(cell[pbc], 6).tolist()}"
-        )
-
-
 def wrap(positions: Array, cell: Array, pbc: npt.NDArray[np.bool_]) -> Array:
     """Positions (A, 3) moved into the cell along its periodic vectors.
 
@@ -62,14 +32,17 @@ def wrap(positions: Array, cell: Array, pbc: npt.NDArray[np.bool_]) -> Array:
     """
     if not pbc.any():
         return positions
-    basis = _basis(cell, pbc)
-    cells = np.where(pbc, np.floor(positions @ np.linalg.inv(basis) + FACE), 0.0)
-    return np.asarray(positions - cells @ basis)
+    basis = complete_basis(cell, pbc)
+    inverse = np.linalg.inv(basis)
+    # Twice: of an atom many cells away the first pass knows the fraction only roughly.
+    for _ in range(2):
+        positions = positions - np.where(pbc, np.floor(positions @ inverse + FACE), 0.0) @ basis
+    return positions
 
 
 def across(positions: Array, cell: Array, pbc: npt.NDArray[np.bool_]) -> Array:
     """Coordinates (A, N), in Å, along the N directions perpendicular to all periodic vectors."""
-    return np.asarray(positions @ np.linalg.inv(_basis(cell, pbc))[:, ~pbc])
+    return np.asarray(positions @ np.linalg.inv(complete_basis(cell, pbc))[:, ~pbc])
 
 
 def nearest(
@@ -110,12 +83,12 @@ def nearest(
     return Nearest(distance, np.append(source, -1)[hit])
 
 
-def _basis(cell: Array, pbc: npt.NDArray[np.bool_]) -> Array:
+def complete_basis(cell: Array, pbc: npt.NDArray[np.bool_]) -> Array:
     """The periodic vectors, completed by unit vectors perpendicular to them."""
     return np.asarray(complete_cell(np.where(pbc[:, None], cell, 0.0)))
 
 
-def _heights(basis: Array) -> Array:
+def heights(basis: Array) -> Array:
     """Distance between the opposite faces of the cell, per vector; 0 where it is flat."""
     volume = abs(np.linalg.det(basis))
     faces = [np.linalg.norm(np.cross(basis[k - 2], basis[k - 1])) for k in range(3)]
@@ -130,10 +103,10 @@ def _write_images_out(
     if not pbc.any():
         return queries, points, source
     # A reduced basis needs the fewest images; the lattice, and so every distance, is the same.
-    basis = np.asarray(minkowski_reduce(_basis(cell, pbc), pbc)[0])
+    basis = np.asarray(minkowski_reduce(complete_basis(cell, pbc), pbc)[0])
     queries, points = wrap(queries, basis, pbc), wrap(points, basis, pbc)
     inverse = np.linalg.inv(basis)
-    reach = min(limit, _farthest(queries, points, basis, pbc)) / _heights(basis) + FACE
+    reach = min(limit, _farthest(queries, points, basis, pbc)) / heights(basis) + FACE
     for axis in np.flatnonzero(pbc):
         shifts = np.arange(-np.ceil(reach[axis]), np.ceil(reach[axis]) + 1)
         spread = (points[None] + shifts[:, None, None] * basis[axis]).reshape(-1, 3)

@@ -9,22 +9,16 @@ from pathlib import Path
 
 import ase.io
 import numpy as np
-import vesin
 from ase import Atoms
 
+from duetto.atoms.describe import name_in
+from duetto.atoms.geometry import AXES, check_geometry_of
+from duetto.atoms.periodic import nearest
 from duetto.errors import InputError
 from duetto.settings.values import suggestion
 
 SMALLEST_DISTANCE_A = 0.3
 """Å; no two nuclei of a condensed or molecular system come closer."""
-
-LARGEST_COORDINATE_A = 1e6
-"""Å; beyond it a coordinate is in other units or damaged."""
-
-FLATTEST_CELL = 1e-3
-"""Volume of the cell over the product of its vectors' lengths; a sheared cell has 0.1 or more."""
-
-AXES = "abc"
 
 
 def read_structure(
@@ -84,8 +78,8 @@ def check_atoms(
         raise InputError(f"{where}: there are no atoms")
     if species is not None:
         _check_species(atoms, where, species)
+    check_geometry_of(atoms, where)
     _check_numbers(atoms, where)
-    _check_cell(atoms, where)
     if atoms.constraints:
         kinds = ", ".join(sorted({type(entry).__name__ for entry in atoms.constraints}))
         raise InputError(
@@ -94,12 +88,6 @@ def check_atoms(
         )
     if clashes:
         _check_distances(atoms, where)
-
-
-def name_atom(atoms: Atoms, index: int) -> str:
-    """Return `atom 12 (Pt) at (1.000, 2.000, 3.000) Å`, counting atoms from 0."""
-    x, y, z = atoms.positions[index]
-    return f"atom {index} ({atoms.symbols[index]}) at ({x:.3f}, {y:.3f}, {z:.3f}) Å"
 
 
 def _read_frame(path: Path, frame: int) -> Atoms:
@@ -150,71 +138,36 @@ def _check_species(atoms: Atoms, where: str, species: Collection[str]) -> None:
     for index, symbol in enumerate(atoms.symbols):
         if symbol not in known:
             raise InputError(
-                f"{where}: {name_atom(atoms, index)} is of a species that the pair file does not "
+                f"{where}: {name_in(atoms, index)} is of a species that the pair file does not "
                 f"know{suggestion(symbol, known)}; it knows {', '.join(species)}"
             )
 
 
 def _check_numbers(atoms: Atoms, where: str) -> None:
-    columns = {"position": atoms.get_positions(), "mass": atoms.get_masses()[:, None]}
+    columns = {"mass": atoms.get_masses()[:, None]}
     if atoms.has("momenta"):
         columns["momentum"] = atoms.get_momenta()
     for name, values in columns.items():
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any():
             raise InputError(
-                f"{where}: {name_atom(atoms, int(bad.argmax()))}: its {name} is not finite"
+                f"{where}: {name_in(atoms, int(bad.argmax()))}: its {name} is not finite"
             )
-    far = (np.abs(atoms.positions) > LARGEST_COORDINATE_A).any(axis=1)
-    if far.any():
-        raise InputError(
-            f"{where}: {name_atom(atoms, int(far.argmax()))}: its position is beyond "
-            f"{LARGEST_COORDINATE_A:g} Å; are the units Å?"
-        )
     massless = atoms.get_masses() <= 0.0
     if massless.any():
-        raise InputError(f"{where}: {name_atom(atoms, int(massless.argmax()))} has no mass")
-
-
-def _check_cell(atoms: Atoms, where: str) -> None:
-    cell = np.asarray(atoms.cell)
-    if not np.isfinite(cell).all():
-        raise InputError(f"{where}: the cell is not finite: {cell.tolist()}")
-    lengths = np.linalg.norm(cell, axis=1)
-    for axis in range(3):
-        if atoms.pbc[axis] and lengths[axis] == 0.0:
-            raise InputError(
-                f"{where}: direction {AXES[axis]} is periodic but has no cell vector (it is zero); "
-                "give the vector or switch periodicity off there"
-            )
-        if 0.0 < lengths[axis] < SMALLEST_DISTANCE_A or lengths[axis] > LARGEST_COORDINATE_A:
-            raise InputError(
-                f"{where}: cell vector {AXES[axis]} is {lengths[axis]:g} Å long; allowed: "
-                f"{SMALLEST_DISTANCE_A:g} to {LARGEST_COORDINATE_A:g} Å"
-            )
-    there = lengths > 0.0
-    directions = cell[there] / lengths[there, None]
-    # The Gram determinant is the squared volume (area, length) that unit vectors span.
-    if there.any() and np.linalg.det(directions @ directions.T) < FLATTEST_CELL**2:
-        raise InputError(
-            f"{where}: the cell is flat: {cell[there].tolist()} lie in one plane or line"
-        )
+        raise InputError(f"{where}: {name_in(atoms, int(massless.argmax()))} has no mass")
 
 
 def _check_distances(atoms: Atoms, where: str) -> None:
-    search = vesin.NeighborList(cutoff=SMALLEST_DISTANCE_A, full_list=False)
-    first, second, distances = search.compute(
-        points=atoms.positions,
-        box=np.asarray(atoms.cell),
-        periodic=atoms.pbc.tolist(),
-        quantities="ijd",
-    )
-    if len(distances) == 0:
+    """Refuse the closest two atoms; a search for the nearest of each holds in any box."""
+    x, everyone = atoms.positions, np.arange(len(atoms))
+    found = nearest(x, x, atoms.cell.array, atoms.pbc, SMALLEST_DISTANCE_A, skip_self=everyone)
+    i = int(np.argmin(found.distance))
+    if not np.isfinite(found.distance[i]):
         return
-    closest = int(np.argmin(distances))
-    i, j = int(first[closest]), int(second[closest])
-    other = "an image of itself" if i == j else name_atom(atoms, j)
+    j = int(found.point[i])
+    other = "an image of itself" if i == j else name_in(atoms, j)
     raise InputError(
-        f"{where}: {name_atom(atoms, i)} and {other} are {distances[closest]:.3f} Å apart; "
+        f"{where}: {name_in(atoms, i)} and {other} are {found.distance[i]:.3f} Å apart; "
         f"closer than {SMALLEST_DISTANCE_A:g} Å is a mistake"
     )

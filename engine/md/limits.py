@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from duetto.atoms.describe import describe_atom, hottest_atom, worst_atom
 from duetto.errors import RunStopped
+from duetto.md.describe import describe_atom, hottest_atom, worst_atom
 from duetto.md.state import State
 
 

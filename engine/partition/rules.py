@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from ase.geometry import get_distances
 
+from duetto.atoms.describe import name_atom, surroundings
 from duetto.atoms.periodic import Array, Indices, across, nearest
 from duetto.errors import InputError
 
@@ -101,21 +101,12 @@ class Configuration:
 
     def name(self, atom: int) -> str:
         """Return index, species, weight and position in words."""
-        x, y, z = self.positions[atom]
-        return (
-            f"atom {atom} ({self.species[atom]}, w = {self.weights[atom]:g}) "
-            f"at ({x:.3f}, {y:.3f}, {z:.3f}) Å"
-        )
+        weight = float(self.weights[atom])
+        return name_atom(atom, self.species[atom], self.positions[atom], weight)
 
     def surroundings(self, atom: int, count: int = 4) -> str:
         """Return the nearest atoms and their distances in words."""
-        here, there = self.positions[atom : atom + 1], self.positions
-        # ASE misses the nearest image where a vector that is not periodic is oblique.
-        lattice = np.where(self.pbc[:, None], self.cell, 0.0)
-        distance = get_distances(here, there, cell=lattice, pbc=self.pbc)[1][0]
-        distance[atom] = np.inf
-        close = np.argsort(distance, kind="stable")[: min(count, len(distance) - 1)]
-        return ", ".join(f"{self.species[j]} {j} at {distance[j]:.2f} Å" for j in close)
+        return surroundings(atom, self.species, self.positions, self.cell, self.pbc, count)
 
 
 def find_unseen(now: Configuration, pair: ExpertPair) -> Finding | None:

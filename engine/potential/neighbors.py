@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from ase.geometry import complete_cell
 from numpy.typing import NDArray
 
-from duetto.errors import InputError
+from duetto.atoms.geometry import check_geometry
+from duetto.atoms.periodic import complete_basis
 from duetto.kernels.cpu.pairs import walk_neighbors
 
 Array = NDArray[Any]
@@ -28,7 +28,8 @@ class NeighborList:
     Attributes:
         first: (A + 1,) int64, where each atom's neighbours begin.
         neighbor: (list,) int32.
-        shift: (list, 3) int16, periodic image of each neighbour, in cell vectors.
+        shift: (list, 3), periodic image of each neighbour, in cell vectors: int16, or int64 where
+            atoms are further from home than that.
         n_rebuilds: how often the list has been built.
     """
 
@@ -65,20 +66,20 @@ class NeighborList:
             cell: (3, 3) float64, rows are the cell's vectors, Å.
 
         Raises:
-            InputError: a position or cell vector is not finite, or a periodic cell is flat.
+            InputError: no distances are defined there, see `check_geometry`.
         """
         check_geometry(positions, cell, self.pbc)
         self.reference = self._cell = None  # not valid, should the search fail
         self.neighbor = np.zeros(0, dtype=np.int32)  # its memory is free for the new list
         self.shift = np.zeros((0, 3), dtype=np.int16)
         reach_squared = (self.ranges + self.skin) ** 2
-        box = complete_cell(np.where(self.pbc[:, None], cell, 0.0))
+        box = complete_basis(cell, self.pbc)
         bins = _Bins(positions, box, self.pbc, float(self.ranges.max(initial=0.0)) + self.skin)
         first = np.zeros(len(positions) + 1, dtype=np.int64)
         bins.walk(reach_squared, first, self.neighbor, self.shift, write=False)
         self.first = np.cumsum(first)
         neighbor = np.empty(self.first[-1], dtype=np.int32)
-        shift = np.empty((self.first[-1], 3), dtype=np.int16)
+        shift = np.empty((self.first[-1], 3), dtype=bins.shift_type)
         bins.walk(reach_squared, self.first, neighbor, shift, write=True)
         self.neighbor, self.shift = neighbor, shift
         self.reference, self._cell = positions.copy(), cell.copy()
@@ -99,10 +100,14 @@ class _Bins:
         """
         A, self.box, self.periodic = len(positions), box, pbc
         inverse = np.linalg.inv(box)
-        fractional = positions @ inverse
-        self.images = np.where(pbc, np.floor(fractional), 0.0).astype(np.int32)
-        fractional -= self.images
-        self.wrapped = positions - self.images @ box
+        self.wrapped = positions
+        self.images = np.zeros((A, 3), dtype=np.int64)
+        # Twice: of an atom many cells away the first pass knows the fraction only roughly.
+        for _ in range(2):
+            cells = np.where(pbc, np.floor(self.wrapped @ inverse), 0.0)
+            self.wrapped = self.wrapped - cells @ box
+            self.images += cells.astype(np.int64)
+        fractional = self.wrapped @ inverse
         low = np.where(pbc, 0.0, fractional.min(axis=0, initial=np.inf))
         span = np.where(pbc, 1.0, fractional.max(axis=0, initial=-np.inf) - low)
         height = span / np.linalg.norm(inverse, axis=0)
@@ -110,12 +115,19 @@ class _Bins:
         wide = np.ceil(cutoff * self.bins / np.maximum(height, 1e-9 * cutoff + 1e-300))
         self.reach = np.where(pbc, wide, np.minimum(wide, self.bins - 1)).astype(np.int64)
         place = (fractional - low) * (self.bins / np.maximum(span, 1e-300))
-        self.place = np.minimum(place, self.bins - 1).astype(np.int32)
+        # What rounding has left outside is on the face.
+        self.place = np.clip(place, 0, self.bins - 1).astype(np.int32)
         number = np.ravel_multi_index(tuple(self.place.T), tuple(self.bins))
         self.order = np.argsort(number, kind="stable").astype(np.int32)
         counts = np.bincount(number, minlength=int(self.bins.prod()))
         self.first = np.concatenate([[0], np.cumsum(counts)])
         self.sorted = self.wrapped[self.order]
+
+    @property
+    def shift_type(self) -> type[np.signedinteger[Any]]:
+        """The smallest integers that hold every neighbour's image."""
+        apart = np.ptp(self.images, axis=0) + self.reach // self.bins + 1
+        return np.int16 if apart.max() <= np.iinfo(np.int16).max else np.int64
 
     @staticmethod
     def _numbers(height: Array, cutoff: float, atoms: int) -> NDArray[np.int64]:
@@ -146,21 +158,4 @@ class _Bins:
             first,
             neighbor,
             shift,
-        )
-
-
-def check_geometry(positions: Array, cell: Array, pbc: Array) -> None:
-    """Raise InputError naming the atom or the cell vector that cannot be used."""
-    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
-    if len(bad):
-        raise InputError(f"atom {bad[0]} has the position {positions[bad[0]]}; it must be finite")
-    if not np.isfinite(cell).all():
-        raise InputError("the cell has a vector that is not finite")
-    periodic = cell[pbc]
-    volume = np.sqrt(max(np.linalg.det(periodic @ periodic.T), 0.0)) if len(periodic) else 1.0
-    if volume < 1e-6 * max(np.abs(periodic).max(initial=0.0), 1.0):
-        axes = "".join(axis for axis, flag in zip("abc", pbc, strict=True) if flag)
-        raise InputError(
-            f"the cell is periodic along {axes} but its vectors there are zero or parallel: "
-            f"{periodic.tolist()}"
         )

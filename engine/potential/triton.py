@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from duetto.atoms.geometry import check_geometry
 from duetto.errors import InputError, RunStopped
 from duetto.kernels.folded import FoldedExpert
 from duetto.kernels.triton import flags as flag
@@ -26,7 +27,6 @@ from duetto.kernels.triton.neighbor_list import CapacityError
 from duetto.kernels.triton.neighbor_list import NeighborList as DeviceSearch
 from duetto.kernels.triton.torch_expert import TorchExpert
 from duetto.potential.base import Evaluation, ExpertWork
-from duetto.potential.neighbors import check_geometry
 
 Array = NDArray[Any]
 ROLES = ("hf", "lf")

@@ -44,7 +44,7 @@ def walk_neighbors(
 
     Args:
         wrapped: (A, 3) float64, positions inside the cell along periodic axes, Å.
-        images: (A, 3) int32, in which image of the cell each atom was before.
+        images: (A, 3) int64, in which image of the cell each atom was before.
         place: (A, 3) int32, each atom's bin along each axis.
         bins: (3,) int64, how many bins there are.
         reach: (3,) int64, how many bins on either side hold all that is within range.
@@ -58,7 +58,8 @@ def walk_neighbors(
         first: (A + 1,) int64, where each atom's neighbours begin. Of the counting OUTPUT, zero on
             entry: the number of neighbours one place after the atom's own.
         neighbor: (list,) int32 OUTPUT of the writing.
-        shift: (list, 3) int16 OUTPUT of the writing, image of each neighbour in cell vectors.
+        shift: (list, 3) OUTPUT of the writing, image of each neighbour in cell vectors, in integers
+            that hold it.
     """
     for i in range(wrapped.shape[0]):
         found = first[i] if write else 0

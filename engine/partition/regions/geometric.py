@@ -10,7 +10,8 @@ from typing import Any
 import ase
 import numpy as np
 
-from duetto.atoms.periodic import Array, check_geometry, nearest, wrap
+from duetto.atoms.geometry import check_geometry_of
+from duetto.atoms.periodic import Array, nearest, wrap
 from duetto.errors import InputError
 from duetto.partition.regions.region import Mask, ParseRegion, Region
 from duetto.settings.values import Place, choice, entries, mapping, number, point
@@ -25,14 +26,13 @@ def distance_to(points: Array, atoms: ase.Atoms, limit: float) -> Array:
 
     Distances of `limit` and more are returned as inf.
     """
-    cell, pbc = atoms.cell.array, atoms.pbc
-    check_geometry(atoms.positions, cell, pbc)
-    return nearest(atoms.positions, points, cell, pbc, limit).distance
+    check_geometry_of(atoms)
+    return nearest(atoms.positions, points, atoms.cell.array, atoms.pbc, limit).distance
 
 
 def wrapped_positions(atoms: ase.Atoms) -> Array:
     """Return (A, 3) the positions moved into the cell along its periodic vectors, Å."""
-    check_geometry(atoms.positions, atoms.cell.array, atoms.pbc)
+    check_geometry_of(atoms)
     return wrap(atoms.positions, atoms.cell.array, atoms.pbc)
 
 

@@ -134,6 +134,25 @@ def test_clashes_across_the_boundary_and_with_images(slab):
     assert "atom 3 (Pt)" in refusal(check_atoms, far)
 
 
+@pytest.mark.parametrize("distance", [1e5, 1e9, 1e12])
+@pytest.mark.parametrize("pbc", [False, (True, False, False)])
+def test_atoms_far_apart_are_isolated_atoms(distance, pbc):
+    """However far apart on open axes; a search by bins counts bins and divides by zero."""
+    atoms = Atoms("Pt2", positions=[[0, 0, 0], [0, distance, -distance]], cell=[9, 0, 0], pbc=pbc)
+    check_atoms(atoms)
+    atoms.positions[1] = [0, 0.1, 0]
+    assert "0.100 Å apart" in refusal(check_atoms, atoms)
+
+
+@pytest.mark.parametrize("cells", [1, 40_000, 10**9])
+def test_clashes_are_found_any_number_of_cells_away(cells):
+    atoms = bulk("Pt", "fcc", a=4.0).repeat(2)  # whole numbers: far images without rounding
+    atoms.positions[3] += cells * atoms.cell[0] - cells * atoms.cell[2]
+    check_atoms(atoms)
+    atoms.positions[3] = atoms.positions[0] + cells * atoms.cell[1] + [0.0, 0.125, 0.0]
+    assert "are 0.125 Å apart" in refusal(check_atoms, atoms)
+
+
 def test_a_repeat_can_make_atoms_clash(write):
     atoms = Atoms("Pt2", positions=[[0, 0, 0], [3.9, 0, 0]], cell=[4, 4, 4], pbc=False)
     path = write(atoms)
@@ -186,8 +205,8 @@ def test_other_refusals(slab, write):
     assert "atom 0 (Pt)" in refusal(check_atoms, massless)
     assert "has no mass" in refusal(check_atoms, massless)
     far = slab.copy()
-    far.positions[4, 2] = 1e9
-    assert "its position is beyond 1e+06 Å; are the units Å?" in refusal(check_atoms, far)
+    far.positions[4, 2] = 1e13
+    assert "its position is beyond 1e+12 Å; are the units Å?" in refusal(check_atoms, far)
     wire = Atoms("Pt", cell=[0, 0, 3], pbc=(False, False, True))
     message = refusal(read_structure, write(wire, "wire.traj"), repeat=(2, 1, 1))
     assert "cannot repeat along a: no such cell vector" in message

@@ -61,7 +61,7 @@ def test_forces_that_are_not_finite_stop_the_run(atoms, monkeypatch):
     assert [state.step for state in seen] == [1, 2]
     message = str(stop.value)
     assert message.startswith(
-        "step 3 (3 fs): energy or forces are not finite, first at atom 5 (Ar)"
+        "step 3 (3 fs): energy or forces are not finite, first at atom 5 (Ar, w = 0)"
     )
     # Its nearest neighbours by minimum image, as ASE has them one step before: in 1 fs an atom
     # at 40 K moves 1e-3 Å.

@@ -181,7 +181,7 @@ def test_forces_that_are_not_finite_leave_the_last_good_step(folder, command):
     assert code == 1
     (line,) = err.strip().splitlines()
     assert line.startswith("duetto: stopped: step 27 (108 fs): energy or forces are not finite")
-    assert "atom 5 (Ar)" in line
+    assert "atom 5 (Ar, w = 0)" in line
     assert line.endswith(f"the last good step, 26, is in {folder / 'out' / CHECKPOINT}")
     summary, _ = toy(folder, resume=True)
     assert summary.steps_measured == 100 - 26
