@@ -30,8 +30,9 @@ from duetto.experts.allegro.architecture import (
     MLPShape,
     ZBLTerm,
 )
+from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.allegro.folding import random_weights
-from duetto.experts.pair import Expert, ExpertPair
+from duetto.experts.pair import ExpertPair
 from duetto.md import NVE, Langevin, Limits, initial_state, run_md
 from duetto.md.state import State, with_forces
 from duetto.partition.regions import Regions
@@ -58,7 +59,7 @@ def mismatched_pair(seed: int = 3) -> ExpertPair:
     """Two experts with random weights and nothing in common but a repulsive core."""
     species = ("Pt", "C", "O")
 
-    def expert(l_max: int, layers: int, width: int, r_max: float, seed: int) -> Expert:
+    def expert(l_max: int, layers: int, width: int, r_max: float, seed: int) -> AllegroExpert:
         mlp = MLPShape(1, width, "silu")
         architecture = AllegroArchitecture(
             type_names=species,
@@ -81,7 +82,9 @@ def mismatched_pair(seed: int = 3) -> ExpertPair:
         )
         weights = random_weights(architecture, seed)
         # Random energies of some eV would melt it: half an eV beside ZBL's one per pair will not.
-        return Expert(architecture, weights | {"energy.scale": 0.1 * weights["energy.scale"]})
+        return AllegroExpert(
+            architecture, weights | {"energy.scale": 0.1 * weights["energy.scale"]}
+        )
 
     return ExpertPair(expert(2, 2, 16, 5.0, seed), expert(1, 1, 16, 4.5, seed + 1))
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.allegro.folding import random_weights
-from duetto.experts.pair import Expert
 from duetto.kernels.cpu import edges, radial, stages
 from duetto.kernels.cpu.activation import activate, activate_adjoint
 from duetto.kernels.cpu.dense import dense, dense_adjoint
@@ -55,7 +55,9 @@ Z, SLOPE, GZ = _numbers(E, H), _numbers(E, H), _numbers(E, H)
 @pytest.fixture(scope="module")
 def expert() -> CPUExpert:
     architecture = architecture_named("hf64", 5.0, ("Pt",))
-    return CPUExpert(Expert(architecture, random_weights(architecture, 0)).fold(), torch.float32)
+    return CPUExpert(
+        AllegroExpert(architecture, random_weights(architecture, 0)).fold(), torch.float32
+    )
 
 
 def test_gather(measure, matrix_product) -> None:

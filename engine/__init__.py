@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from duetto.errors import InputError, RunStopped
-    from duetto.experts.pair import Expert, ExpertPair
+    from duetto.experts.allegro.expert import AllegroExpert
+    from duetto.experts.base import Expert
+    from duetto.experts.pair import ExpertPair
     from duetto.frontends.ase import DuettoCalculator
     from duetto.partition.regions import Partition, Regions
     from duetto.potential.mixture import Potential
 
 __version__ = "0.1.0"
 __all__ = [
+    "AllegroExpert",
     "DuettoCalculator",
     "Expert",
     "ExpertPair",
@@ -24,8 +27,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AllegroExpert": "duetto.experts.allegro.expert",
     "DuettoCalculator": "duetto.frontends.ase",
-    "Expert": "duetto.experts.pair",
+    "Expert": "duetto.experts.base",
     "ExpertPair": "duetto.experts.pair",
     "InputError": "duetto.errors",
     "Partition": "duetto.partition.regions",

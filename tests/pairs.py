@@ -10,8 +10,9 @@ from duetto.experts.allegro.architecture import (
     MLPShape,
     ZBLTerm,
 )
+from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.allegro.folding import random_weights
-from duetto.experts.pair import Expert, ExpertPair
+from duetto.experts.pair import ExpertPair
 
 SPECIES = ("Pt", "C", "O")
 
@@ -43,16 +44,16 @@ def architecture(**changes: Any) -> AllegroArchitecture:
     return AllegroArchitecture(**(fields | changes))
 
 
-def high_fidelity(seed: int = 1, **changes: Any) -> Expert:
+def high_fidelity(seed: int = 1, **changes: Any) -> AllegroExpert:
     """Two layers, l_max 2."""
     a = architecture(**changes)
-    return Expert(a, random_weights(a, seed))
+    return AllegroExpert(a, random_weights(a, seed))
 
 
-def low_fidelity(seed: int = 2, **changes: Any) -> Expert:
+def low_fidelity(seed: int = 2, **changes: Any) -> AllegroExpert:
     """One layer, l_max 1, a shorter cutoff."""
     a = architecture(**({"l_max": 1, "num_layers": 1, "r_max": 3.6, "width": 4} | changes))
-    return Expert(a, random_weights(a, seed))
+    return AllegroExpert(a, random_weights(a, seed))
 
 
 def mismatched_pair(seed: int = 1, zbl: bool = False) -> ExpertPair:

@@ -68,8 +68,9 @@ def _summary(
         "species": list(pair.species),
         "experts": {
             role: {
-                "architecture": expert.architecture.to_json(),
-                "parameters": sum(tensor.numel() for tensor in expert.weights.values()),
+                "kind": expert.kind,
+                "architecture": expert.to_json(),
+                "parameters": sum(tensor.numel() for tensor in expert.to_tensors().values()),
                 "deviation_from_nequip": deviations[role],
                 "provenance": pair.provenance[role],
             }

@@ -14,7 +14,8 @@ from nequip.utils.dtype import torch_default_dtype
 from torch import Tensor, nn
 
 from duetto.errors import InputError
-from duetto.experts.pair import Expert, ExpertPair
+from duetto.experts.allegro.expert import AllegroExpert
+from duetto.experts.pair import ExpertPair
 from duetto.potential.mixture import Potential
 
 TOLERANCE = 1e-9
@@ -25,7 +26,7 @@ _SPACING = 2.25  # Å, of the lattice that the atoms are displaced from
 _SMALLEST = 27  # atoms
 
 
-def check_against_nequip(expert: Expert, model: nn.Module) -> dict[str, float]:
+def check_against_nequip(expert: AllegroExpert, model: nn.Module) -> dict[str, float]:
     """Compare energies of atoms, forces and virial with nequip's evaluation of the same weights.
 
     Args:
@@ -109,7 +110,7 @@ def in_float64(model: Any) -> Any:
     return model
 
 
-def evaluate_nequip(model: Any, atoms: Atoms, expert: Expert) -> dict[str, Tensor]:
+def evaluate_nequip(model: Any, atoms: Atoms, expert: AllegroExpert) -> dict[str, Tensor]:
     """Energies of atoms (A,), forces (A, 3) and virial −∂E/∂ε (3, 3) by nequip, pairs by ASE."""
     architecture = expert.architecture
     cutoffs = np.array(architecture.cutoffs)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from duetto.conversion.expert import allegro_stages, architecture_of, scaled_weights
 from duetto.errors import InputError
 from duetto.experts.allegro.architecture import AllegroArchitecture, BesselEmbedding, MLPShape
-from duetto.experts.pair import Expert
+from duetto.experts.allegro.expert import AllegroExpert
 
 
-def nequip_model(expert: Expert, dtype: str) -> nn.Module:
+def nequip_model(expert: AllegroExpert, dtype: str) -> nn.Module:
     """Build nequip's Allegro model of an expert, in evaluation mode.
 
     Sets nequip's global state, and with it torch's default data type to float64, as nequip's own
@@ -49,7 +49,7 @@ def nequip_model(expert: Expert, dtype: str) -> nn.Module:
     return model.eval()
 
 
-def _by_type(expert: Expert, values: Tensor) -> dict[str, float]:
+def _by_type(expert: AllegroExpert, values: Tensor) -> dict[str, float]:
     return dict(zip(expert.species, values.tolist(), strict=True))
 
 

@@ -19,7 +19,8 @@ from duetto.conversion.check import check_against_nequip
 from duetto.conversion.expert import expert_from_nequip, nequip_models
 from duetto.environment import package_versions
 from duetto.errors import InputError
-from duetto.experts.pair import ROLES, Expert, ExpertPair
+from duetto.experts.allegro.expert import AllegroExpert
+from duetto.experts.pair import ROLES, ExpertPair
 
 _VERSIONS = ("duetto", "nequip", "nequip-allegro", "torch")
 _OF_TRAINING = (
@@ -80,7 +81,7 @@ def pack(
             expert does not evaluate to what nequip finds.
     """
     sources = _sources(files, hf, lf)
-    experts: dict[str, Expert] = {}
+    experts: dict[str, AllegroExpert] = {}
     provenance: dict[str, Any] = {
         "packed": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": package_versions(_VERSIONS),
@@ -89,7 +90,7 @@ def pack(
     for role, source in sources.items():
         name, model = source.model(role)
         try:
-            experts[role] = Expert(*expert_from_nequip(model))
+            experts[role] = AllegroExpert(*expert_from_nequip(model))
             deviations[role] = check_against_nequip(experts[role], model)
         except InputError as error:
             raise InputError(f"{source.path}: {role}: {error}") from error
@@ -165,7 +166,7 @@ def _provenance(source: Source, name: str) -> dict[str, Any]:
     return told
 
 
-def _check_species(experts: Mapping[str, Expert]) -> None:
+def _check_species(experts: Mapping[str, AllegroExpert]) -> None:
     if len(experts) < 2:
         return
     unknown = set(experts["lf"].species) - set(experts["hf"].species)

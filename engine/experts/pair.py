@@ -1,52 +1,28 @@
-"""The pair file: two experts' architectures and weights in one safetensors file."""
+"""The pair file: two experts of any kind in one safetensors file."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from duetto.errors import InputError
-from duetto.experts.allegro.architecture import AllegroArchitecture
-from duetto.experts.allegro.folding import fold, weight_shapes
+from duetto.experts.base import Expert, max_cutoff
+from duetto.experts.kinds import expert_class
 from duetto.files import atomic_write, content_hash, read_safetensors
-from duetto.kernels.folded import FoldedExpert
 
 if TYPE_CHECKING:
     from torch import nn
 
 FORMAT = "duetto-pair"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 UNITS = {"energy": "eV", "length": "angstrom"}
 ROLES = ("hf", "lf")
-
-
-@dataclass(frozen=True)
-class Expert:
-    """One Allegro expert: its architecture and its original weights (float64)."""
-
-    architecture: AllegroArchitecture
-    weights: Mapping[str, Tensor]
-
-    def __post_init__(self) -> None:
-        """Check every weight against the architecture."""
-        _check_weights(self.architecture, self.weights)
-
-    @property
-    def species(self) -> tuple[str, ...]:
-        """Chemical symbols in the order of the expert's types."""
-        return self.architecture.type_names
-
-    def fold(self) -> FoldedExpert:
-        """The folded form, float64."""
-        return fold(self.architecture, self.weights)
 
 
 @dataclass(frozen=True)
@@ -95,9 +71,12 @@ class ExpertPair:
                 evaluates; the unsupported part is named.
         """
         from duetto.conversion.expert import expert_from_nequip, load_nequip
+        from duetto.experts.allegro.expert import AllegroExpert
 
         experts = {
-            role: None if source is None else Expert(*expert_from_nequip(load_nequip(source, role)))
+            role: None
+            if source is None
+            else AllegroExpert(*expert_from_nequip(load_nequip(source, role)))
             for role, source in (("hf", hf), ("lf", lf))
         }
         return cls(hf=experts["hf"], lf=experts["lf"], provenance=provenance or {})
@@ -108,10 +87,8 @@ class ExpertPair:
         header = {
             "units": UNITS,
             "species": list(self.species),
-            "r_max": {role: expert.architecture.r_max for role, expert in self.experts.items()},
-            "experts": {
-                role: expert.architecture.to_json() for role, expert in self.experts.items()
-            },
+            "r_max": {role: max_cutoff(expert) for role, expert in self.experts.items()},
+            "experts": _descriptions(self),
             "provenance": self.provenance,
         }
         text = json.dumps(header, sort_keys=True, allow_nan=False)
@@ -152,17 +129,19 @@ class ExpertPair:
     @property
     def content_hash(self) -> str:
         """SHA-256 over architectures and weights; equal for equal potentials."""
-        architectures = {
-            role: expert.architecture.to_json() for role, expert in self.experts.items()
-        }
-        return content_hash(json.dumps(architectures, sort_keys=True), _tensors(self))
+        return content_hash(json.dumps(_descriptions(self), sort_keys=True), _tensors(self))
+
+
+def _descriptions(pair: ExpertPair) -> dict[str, dict[str, Any]]:
+    """Kind and description of each expert, plain JSON."""
+    return {role: {"kind": e.kind, **e.to_json()} for role, e in pair.experts.items()}
 
 
 def _tensors(pair: ExpertPair) -> dict[str, Tensor]:
     return {
         f"{role}.{name}": tensor.contiguous()
         for role, expert in pair.experts.items()
-        for name, tensor in expert.weights.items()
+        for name, tensor in expert.to_tensors().items()
     }
 
 
@@ -189,31 +168,20 @@ def _check_format(path: str | os.PathLike[str], metadata: dict[str, str]) -> Non
         )
 
 
-def _experts(architectures: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Expert]:
-    unknown = set(architectures) - set(ROLES)
+def _experts(descriptions: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Expert]:
+    unknown = set(descriptions) - set(ROLES)
     if unknown:
         raise InputError(f"experts are called hf and lf, not {', '.join(sorted(unknown))}")
     experts = {}
-    for role, data in architectures.items():
+    for role, description in descriptions.items():
         prefix = f"{role}."
         weights = {
             name.removeprefix(prefix): tensor
             for name, tensor in tensors.items()
             if name.startswith(prefix)
         }
-        experts[role] = Expert(AllegroArchitecture.from_json(data), weights)
+        data = dict(description)
+        # Files of version 1 hold Allegro experts and do not say so.
+        kind = expert_class(data.pop("kind", "allegro"))
+        experts[role] = kind.from_tensors(data, weights)
     return experts
-
-
-def _check_weights(architecture: AllegroArchitecture, weights: Mapping[str, Tensor]) -> None:
-    expected = weight_shapes(architecture)
-    if set(expected) != set(weights):
-        odd = ", ".join(sorted(set(expected) ^ set(weights)))
-        raise InputError(f"the weights do not fit the architecture: {odd}")
-    for name, shape in expected.items():
-        tensor = weights[name]
-        if tuple(tensor.shape) != shape or tensor.dtype != torch.float64:
-            given = f"{tuple(tensor.shape)} {tensor.dtype}"
-            raise InputError(f"weight {name} is {given}, expected {shape} torch.float64")
-        if not torch.isfinite(tensor).all():
-            raise InputError(f"weight {name} holds NaN or infinity")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from duetto.errors import RunStopped
 from duetto.md.state import ACCELERATION, BOLTZMANN_EV_PER_K, State
-from duetto.potential.base import DeviceBackend
+from duetto.potential.base import Bath, Propagating, Start
 
 if TYPE_CHECKING:
     from duetto.kernels.triton.dynamics import Snapshot
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def stays_on_device(potential: Any) -> bool:
     """Whether `DeviceStage` can advance states of this potential."""
-    return isinstance(getattr(potential, "backend", None), DeviceBackend)
+    return isinstance(getattr(potential, "backend", None), Propagating)
 
 
 def on_host(state: State) -> State:
@@ -98,26 +98,22 @@ class DeviceStage:
             temperature_K: of the bath, K; None for constant energy.
             friction_per_fs: of the bath, 1/fs.
         """
-        from duetto.kernels.triton.dynamics import Dynamics, Thermostat
-
         self.potential = potential
         self.timestep_fs = timestep_fs
         self._list = potential.neighbor_list
         bath = None
         if temperature_K is not None:
             energy = BOLTZMANN_EV_PER_K * temperature_K
-            bath = Thermostat(energy, friction_per_fs, state.generator.initial_seed())
-        self._dynamics = Dynamics(
-            self._list.mixture,
+            bath = Bath(energy, friction_per_fs, state.generator.initial_seed())
+        start = Start(
             state.positions,
             state.velocities,
-            state.cell.to(self._list.mixture.forces),
+            state.forces,
+            state.cell,
             ACCELERATION / state.masses,
-            timestep_fs,
-            forces=state.forces,
-            thermostat=bath,
-            first_step=state.step,
+            state.step,
         )
+        self._dynamics = potential.propagator(start, timestep_fs, bath)
         self._dynamics.on_rebuild.append(self._rebuilt)
         self._n_rebuilds = 0
         self._left: list[tuple[Tensor, Tensor]] = []
@@ -172,7 +168,7 @@ class DeviceStage:
 
     def _rebuilt(self, dynamics: Any) -> None:
         self._n_rebuilds += 1
-        self.potential.n_rebuilds += 1
+        self.potential.count_rebuild()
         for callback in list(self.potential.on_rebuild):
             step = getattr(callback, "step", None)
             if step is not None:

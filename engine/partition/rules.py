@@ -15,9 +15,10 @@ import numpy.typing as npt
 from duetto.atoms.describe import name_atom, surroundings
 from duetto.atoms.periodic import Array, Indices, across, nearest
 from duetto.errors import InputError
+from duetto.experts.base import max_cutoff
 
 if TYPE_CHECKING:
-    from duetto.experts.allegro.architecture import AllegroArchitecture
+    from duetto.experts.base import Expert
     from duetto.experts.pair import ExpertPair
 
 ENLARGE = "Enlarge regions.complex (within.distance) or set guard: promote"
@@ -121,7 +122,7 @@ def find_unseen(now: Configuration, pair: ExpertPair) -> Finding | None:
         for other in np.unique(now.species):
             if (centre, other) not in seen:
                 points = np.flatnonzero(now.species == other)
-                limit = lf_cutoff(pair.lf.architecture, str(centre), str(other))
+                limit = lf_cutoff(pair.lf, str(centre), str(other))
                 rows.append((queries, *now.nearest(queries, points, limit)))
     if not rows:
         return None
@@ -200,7 +201,11 @@ def seen_pairs(pair: ExpertPair) -> set[tuple[str, str]] | None:
         ) from None
 
 
-def lf_cutoff(architecture: AllegroArchitecture, centre: str, neighbor: str) -> float:
-    """Return the distance, in Å, up to which LF's energy of `centre` depends on `neighbor`."""
-    types = architecture.type_names
-    return architecture.cutoffs[types.index(centre)][types.index(neighbor)]
+def lf_cutoff(lf: Expert, centre: str, neighbor: str) -> float:
+    """Return the distance, in Å, up to which LF's energy of `centre` depends on `neighbor`.
+
+    Where LF does not know the neighbour, its longest cutoff: up to there it would have to.
+    """
+    if centre in lf.species and neighbor in lf.species:
+        return lf.cutoff(centre, neighbor)
+    return max_cutoff(lf)

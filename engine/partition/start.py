@@ -9,6 +9,7 @@ import numpy as np
 
 from duetto.atoms.periodic import Indices, across
 from duetto.errors import InputError
+from duetto.experts.base import max_cutoff
 from duetto.experts.pair import ExpertPair
 from duetto.partition.rules import Configuration, Start, seen_pairs
 
@@ -76,7 +77,7 @@ def _shell_distance(
     simple = np.flatnonzero(configurations[0].weights == 0)
     if pair.lf is None or not len(watched) or not len(simple):
         return 0.0
-    wanted = asked or pair.lf.architecture.r_max
+    wanted = asked or max_cutoff(pair.lf)
     nearest_simple = np.inf
     for now in configurations:
         distance, atom = now.nearest(watched, simple, wanted + MOTION)

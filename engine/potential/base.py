@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
-from duetto.potential.neighbors import NeighborList
+from duetto.experts.base import Edges
+from duetto.potential.terms import ExpertWork
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -23,59 +26,133 @@ class Evaluation:
         virial: (3, 3) float64, eV, −∂E/∂ε for a strain ε; the stress is −virial / volume.
         slow_forces: (A, 3) float64, eV/Å, the part of `forces` that acts at long intervals; None
             where time is not split.
+        site_energies: by role, (A,) float64, eV: the energy of each atom by that expert, not
+            weighted, NaN where the expert does not compute it. Groups evaluated together share it.
     """
 
     energy: float
     energies: Tensor
     forces: Tensor
     virial: Tensor
+    site_energies: dict[str, Tensor] = field(default_factory=dict)
     slow_forces: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class ExpertWork:
-    """The centres one expert computes.
+class ListOfNeighbors(Protocol):
+    """Neighbours of atoms within their range, images of periodic atoms or ghosts among them.
 
     Attributes:
-        role: "hf" or "lf".
-        centres: (n,) int64, ascending.
-        weight: (n,) float64, each centre's share in the mixture: w_i for HF, 1 − w_i for LF.
-        types: (A,) int64, the expert's type of every atom of the structure.
+        first: (A + 1,) int64, where each atom's neighbours begin; atoms without a range have none.
+        neighbor: (list,) int32.
+        shift: (list, 3) integers, periodic image of each neighbour, in cell vectors.
+        n_rebuilds: how often the list has been built.
     """
 
-    role: str
-    centres: NDArray[Any]
-    weight: NDArray[Any]
-    types: NDArray[Any]
+    first: Array
+    neighbor: Array
+    shift: Array
+    n_rebuilds: int
 
 
 class Backend(Protocol):
-    """Evaluates the mixture."""
+    """Evaluates groups of terms.
+
+    Attributes:
+        name: how the user calls it.
+    """
 
     name: str
 
+    def new_list(self, work: Sequence[ExpertWork], ranges: Array, pbc: Array, skin: float) -> Any:
+        """An empty neighbour list where the backend wants it.
+
+        Args:
+            work: the centres that it is for.
+            ranges: (A,) Å, how far each atom's expert sees; 0 for atoms that nothing computes.
+            pbc: (3,) bool.
+            skin: Verlet skin, Å.
+        """
+
     def evaluate(
-        self,
-        positions: Tensor,
-        cell: Tensor,
-        neighbors: NeighborList,
-        work: Sequence[ExpertWork],
-    ) -> Evaluation:
-        """Mix the experts' energies and forces over one neighbour list.
+        self, positions: Tensor, cell: Tensor, neighbors: Any, work: Sequence[ExpertWork]
+    ) -> list[Evaluation]:
+        """Energies, forces and virials of every group of terms over one neighbour list.
 
         Args:
             positions: (A, 3) float64, Å.
             cell: (3, 3) float64, Å.
-            neighbors: a list that is valid for them.
-            work: which expert computes which centres.
+            neighbors: a list that is valid for them: one of `new_list`, or any `ListOfNeighbors`.
+            work: which expert computes which centres, and the coefficients of each group.
+
+        Returns:
+            One evaluation per group. Its tensors are not written to again.
         """
-        ...
+
+    def site_energies(self, role: str, edges: Edges) -> tuple[Tensor, Tensor]:
+        """Energies of centres (C,) float64 and their gradients by edges (E, 3), not weighted.
+
+        Args:
+            role: the expert.
+            edges: of somebody else's list, within the expert's cutoffs.
+        """
+
+
+@dataclass(frozen=True)
+class Bath:
+    """A thermostat by friction and noise.
+
+    Attributes:
+        thermal_energy: k_B T, eV.
+        friction_per_fs: 1/fs.
+        seed: of the noise.
+    """
+
+    thermal_energy: float
+    friction_per_fs: float
+    seed: int
 
 
 @runtime_checkable
-class DeviceBackend(Backend, Protocol):
-    """A backend with a neighbour list of its own, which takes tensors and stays on its device."""
+class Propagating(Protocol):
+    """A backend that can take whole stages of dynamics on its device."""
 
-    def new_list(self, work: Sequence[ExpertWork], pbc: ArrayLike, skin: float) -> Any:
-        """An empty list, in the shape of the host's `NeighborList`, for these centres."""
-        ...
+    def propagator(
+        self,
+        neighbors: Any,
+        work: Sequence[ExpertWork],
+        start: Start,
+        timestep_fs: float,
+        bath: Bath | None,
+    ) -> Any:
+        """What advances positions and velocities on the device.
+
+        Args:
+            neighbors: the list in use, one of the backend's `new_list`.
+            work: of the mixture; its first group of terms is the energy.
+            start: where to begin.
+            timestep_fs: fs.
+            bath: a thermostat, or None for constant energy.
+
+        Returns:
+            An object with `launch(n_steps)`, `finish()`, `snapshot()`, `on_rebuild`, `step`, as
+            `duetto.kernels.triton.dynamics.Dynamics`.
+        """
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where dynamics on a device begins: positions, velocities and forces of A atoms.
+
+    Attributes:
+        positions: (A, 3) Å. velocities: (A, 3) Å/fs. forces: (A, 3) eV/Å.
+        cell: (3, 3) Å.
+        accelerations: (A,) Å/fs² by a force of 1 eV/Å.
+        step: of the run.
+    """
+
+    positions: Tensor
+    velocities: Tensor
+    forces: Tensor
+    cell: Tensor
+    accelerations: Tensor
+    step: int

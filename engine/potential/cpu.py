@@ -1,8 +1,8 @@
-"""The torch backend on CPUs: chunks of centres that stay in cache, spread over threads."""
+"""The backend of CPUs: chunks of centres that stay in cache, spread over threads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import local
@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from duetto.experts.base import Edges, Expert
 from duetto.kernels.cpu.edges import edge_virial, gather_edges, scatter_forces
-from duetto.kernels.cpu.expert import Chunk, CPUExpert, Listener, Workspace
-from duetto.kernels.folded import FoldedExpert
-from duetto.potential.base import Evaluation, ExpertWork
+from duetto.kernels.cpu.expert import Chunk, Listener, Workspace
+from duetto.potential.base import Evaluation, ListOfNeighbors
+from duetto.potential.lowering import lower_on_cpu
 from duetto.potential.neighbors import NeighborList
+from duetto.potential.terms import ExpertWork
 
 Array = NDArray[Any]
 
@@ -31,10 +33,12 @@ class _Plan:
     """One expert's centres cut into chunks, and the memory its edges are kept in.
 
     Attributes:
+        job: the work at hand; its centres are those that the plan was made for.
         borders: chunk b holds centres borders[b] … borders[b + 1].
         begin: (n,) where each centre's edges may begin in `neighbour` and `gradient`.
         counts: (n,) how many edges it has now.
         starts: (n,) where they do begin.
+        virials: (chunks, G, 3, 3), of each group of terms.
     """
 
     job: ExpertWork
@@ -49,31 +53,32 @@ class _Plan:
 
 
 class CPUBackend:
-    """Both experts on the processor's cores; sums over atoms in double precision."""
+    """Experts on the processor's cores; sums over atoms in double precision."""
 
-    name = "torch"
+    name = "numba"
 
     def __init__(
         self,
-        experts: Mapping[str, FoldedExpert],
+        experts: Mapping[str, Expert],
         dtype: torch.dtype,
         threads: int | None = None,
     ) -> None:
         """Compile the experts.
 
         Args:
-            experts: folded weights by role.
+            experts: by role.
             dtype: torch.float32 or torch.float64.
             threads: how many threads; by default as many as torch uses, which is what
                 OMP_NUM_THREADS says.
         """
         self.dtype = dtype
-        self.experts = {role: CPUExpert(expert, dtype) for role, expert in experts.items()}
+        self.experts = {role: lower_on_cpu(role, expert, dtype) for role, expert in experts.items()}
         self.threads = threads or torch.get_num_threads()
         self._local = local()
         self._pool: ThreadPoolExecutor | None = None
         self._plans: list[_Plan] = []
         self._planned_for: tuple[Any, ...] = ()
+        self._planned_with: list[Any] = []
         self._listener = Listener()
 
     def listen(self, listener: Listener) -> None:
@@ -82,27 +87,45 @@ class CPUBackend:
         for expert in self.experts.values():
             expert.listener = listener
 
+    def new_list(
+        self, work: Sequence[ExpertWork], ranges: Array, pbc: Array, skin: float
+    ) -> NeighborList:
+        """See `duetto.potential.base.Backend`."""
+        return NeighborList(ranges, pbc, skin)
+
     def evaluate(
         self,
         positions: Tensor,
         cell: Tensor,
-        neighbors: NeighborList,
+        neighbors: ListOfNeighbors,
         work: Sequence[ExpertWork],
-    ) -> Evaluation:
+    ) -> list[Evaluation]:
         """See `duetto.potential.base.Backend`."""
         x, box = positions.detach().numpy(), cell.detach().numpy()
         self._plan(neighbors, work)
         tasks = [(plan, b) for plan in self._plans for b in range(len(plan.borders) - 1)]
         self._run_all(x, box, neighbors, tasks)
-        energies = np.zeros(len(x))
-        forces = np.zeros((len(x), 3))
+        sites = {plan.job.role: _on_atoms(plan, len(x)) for plan in self._plans}
+        n_groups = len(work[0].coefficients) if work else 1
+        return [self._sums(len(x), group, sites) for group in range(n_groups)]
+
+    def _sums(self, n_atoms: int, group: int, sites: dict[str, Tensor]) -> Evaluation:
+        """Energies, forces and virial of one group of terms: here the coefficients come in."""
+        energies, forces = np.zeros(n_atoms), np.zeros((n_atoms, 3))
         virial = np.zeros((3, 3))
         for plan in self._plans:
-            self._listener.begin(plan.job)
-            energies[plan.job.centres] += plan.job.weight * plan.energies
-            virial += plan.virials.sum(axis=0)
+            job, coefficient = plan.job, plan.job.coefficients[group]
+            self._listener.begin(job)
+            energies[job.centres] += coefficient * plan.energies
+            virial += plan.virials[:, group].sum(axis=0)
             scatter_forces(
-                plan.starts, plan.counts, plan.job.centres, plan.neighbour, plan.gradient, forces
+                plan.starts,
+                plan.counts,
+                job.centres,
+                coefficient,
+                plan.neighbour,
+                plan.gradient,
+                forces,
             )
             self._listener.done("scatter/forces")
         return Evaluation(
@@ -110,48 +133,83 @@ class CPUBackend:
             torch.from_numpy(energies),
             torch.from_numpy(forces),
             torch.from_numpy(virial),
+            sites,
         )
 
-    def _plan(self, neighbors: NeighborList, work: Sequence[ExpertWork]) -> None:
-        """Cut the centres into chunks; again only when the list or the work has changed."""
-        key = (id(neighbors), neighbors.n_rebuilds, *(id(job) for job in work))
-        if key == self._planned_for:
-            return
-        self._plans = [self._plan_one(neighbors, job) for job in work if len(job.centres)]
-        self._work = list(work)  # keeps the identities in the key from being used again
-        self._planned_for = key
+    def site_energies(self, role: str, edges: Edges) -> tuple[Tensor, Tensor]:
+        """See `duetto.potential.base.Backend`."""
+        kernel = self.experts[role]
+        first = edges.first.numpy()
+        types = edges.centre_types.numpy()
+        n_types = len(kernel.cutoff_squared)
+        pair = np.repeat(types * n_types, np.diff(first)) + edges.neighbor_types.numpy()
+        vectors = edges.vectors.numpy().astype(kernel.numpy_dtype)
+        energies = np.empty(len(types))
+        gradient = np.empty((len(pair), 3), dtype=kernel.numpy_dtype)
+        capacity = max(256, _CHUNK_BYTES // (kernel.floats_per_edge * self.dtype.itemsize))
+        borders = _borders(first[1:], capacity)
 
-    def _plan_one(self, neighbors: NeighborList, job: ExpertWork) -> _Plan:
+        def run(b: int) -> None:
+            part = slice(borders[b], borders[b + 1])
+            span = slice(first[borders[b]], first[borders[b + 1]])
+            rows = first[borders[b] : borders[b + 1] + 1] - first[borders[b]]
+            chunk = Chunk(rows, pair[span], types[part], vectors[span])
+            kernel.evaluate(self._workspace(), chunk, energies[part], gradient[span])
+
+        self._in_parallel(run, list(range(len(borders) - 1)))
+        return torch.from_numpy(energies), torch.from_numpy(gradient)
+
+    def _plan(self, neighbors: ListOfNeighbors, work: Sequence[ExpertWork]) -> None:
+        """Cut the centres into chunks; again only when the list or the centres have changed.
+
+        Coefficients may be others at every step.
+        """
+        jobs = [job for job in work if len(job.centres)]
+        n_groups = len(jobs[0].coefficients) if jobs else 0
+        parts = [part for job in jobs for part in (job.centres, job.types)]
+        key = (id(neighbors), neighbors.n_rebuilds, n_groups, *(id(part) for part in parts))
+        if key != self._planned_for:
+            self._plans = [self._plan_one(neighbors, job) for job in jobs]
+            self._planned_with = [neighbors, *parts]  # what has gone lends its id to others
+            self._planned_for = key
+        for plan, job in zip(self._plans, jobs, strict=True):
+            plan.job = job
+
+    def _plan_one(self, neighbors: ListOfNeighbors, job: ExpertWork) -> _Plan:
         expert = self.experts[job.role]
         capacity = max(256, _CHUNK_BYTES // (expert.floats_per_edge * self.dtype.itemsize))
         counts = np.diff(neighbors.first)[job.centres]
         ends = np.cumsum(counts)
-        parts = np.unique((ends - 1) // capacity, return_index=True)[1]
-        total = int(ends[-1])
+        borders = _borders(ends, capacity)
+        total, n_groups = int(ends[-1]), len(job.coefficients)
         return _Plan(
             job=job,
-            borders=np.append(parts, len(job.centres)),
+            borders=borders,
             begin=ends - counts,
             starts=np.zeros_like(ends),
             counts=np.zeros_like(ends),
             neighbour=np.empty(total, dtype=np.int32),
             gradient=np.empty((total, 3), dtype=expert.numpy_dtype),
             energies=np.empty(len(job.centres)),
-            virials=np.empty((len(parts), 3, 3)),
+            virials=np.empty((len(borders) - 1, n_groups, 3, 3)),
         )
 
     def _run_all(
-        self, x: Array, box: Array, neighbors: NeighborList, tasks: list[tuple[_Plan, int]]
+        self, x: Array, box: Array, neighbors: ListOfNeighbors, tasks: list[tuple[_Plan, int]]
     ) -> None:
-        if self.threads == 1 or len(tasks) == 1:
-            for plan, b in tasks:
-                self._run(x, box, neighbors, plan, b)
+        self._in_parallel(lambda task: self._run(x, box, neighbors, *task), tasks)
+
+    def _in_parallel(self, run: Callable[[Any], None], tasks: Sequence[Any]) -> None:
+        """Run every task once, on all threads where there is more than one of each."""
+        if self.threads == 1 or len(tasks) <= 1:
+            for task in tasks:
+                run(task)
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.threads, "duetto")
-        list(self._pool.map(lambda task: self._run(x, box, neighbors, *task), tasks))
+        list(self._pool.map(run, tasks))
 
-    def _run(self, x: Array, box: Array, neighbors: NeighborList, plan: _Plan, b: int) -> None:
+    def _run(self, x: Array, box: Array, neighbors: ListOfNeighbors, plan: _Plan, b: int) -> None:
         """Evaluate one chunk; all it writes belongs to it alone."""
         job, expert = plan.job, self.experts[plan.job.role]
         self._listener.begin(job)
@@ -180,10 +238,11 @@ class CPUBackend:
         self._listener.done("neighbours/gather")
         plan.starts[part] = begin + rows[:-1]
         plan.counts[part] = np.diff(rows)
-        chunk = Chunk(rows, pair[:E], job.types[centres], vectors[:E], job.weight[part])
+        chunk = Chunk(rows, pair[:E], job.types[centres], vectors[:E])
         gradient = plan.gradient[begin : begin + E]
         expert.evaluate(work, chunk, plan.energies[part], gradient)
-        edge_virial(gradient, chunk.vectors, plan.virials[b])
+        for coefficient, virial in zip(job.coefficients, plan.virials[b], strict=True):
+            edge_virial(rows, coefficient[part], gradient, chunk.vectors, virial)
         self._listener.done("scatter/virial")
 
     def _workspace(self) -> Workspace:
@@ -191,3 +250,16 @@ class CPUBackend:
             self._local.work = Workspace(self.dtype)
         work: Workspace = self._local.work
         return work
+
+
+def _borders(ends: Array, capacity: int) -> Array:
+    """Where to cut centres whose edges end at `ends` (n,), so that a part has about `capacity`."""
+    parts = np.unique((ends - 1) // capacity, return_index=True)[1]
+    return np.append(parts, len(ends))
+
+
+def _on_atoms(plan: _Plan, n_atoms: int) -> Tensor:
+    """Energies of the plan's centres as a column of all atoms, NaN elsewhere."""
+    column = np.full(n_atoms, np.nan)
+    column[plan.job.centres] = plan.energies
+    return torch.from_numpy(column)

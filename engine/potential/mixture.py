@@ -2,15 +2,15 @@
 
     E(R) = Σ_i [w_i E_i^HF(R) + (1 − w_i) E_i^LF(R)],   F = −∂E/∂R
 
-with weights w that do not depend on R: F is the exact gradient, for abrupt and blended partitions
-alike, and energy and momentum are conserved.
+as a list of terms (`duetto.potential.terms`). With weights w that do not depend on R, F is the
+exact gradient, for abrupt and blended partitions alike, and energy and momentum are conserved.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,18 +19,24 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from duetto.errors import InputError, RunStopped
+from duetto.experts.base import max_cutoff
 from duetto.experts.pair import ExpertPair
-from duetto.potential.base import Backend, DeviceBackend, Evaluation, ExpertWork
-from duetto.potential.cpu import CPUBackend
-from duetto.potential.neighbors import NeighborList
+from duetto.potential.base import Backend, Bath, Evaluation, Propagating, Start
+from duetto.potential.choice import DTYPES, choose_backend, make_backend, precision_of
 from duetto.potential.reference import ReferenceBackend
+from duetto.potential.terms import (
+    ExpertWork,
+    Term,
+    atom_types,
+    checked_weights,
+    divide,
+    mixture_terms,
+    require_known,
+)
 
-__all__ = ["Evaluation", "Potential"]
+__all__ = ["Evaluation", "Potential", "Term"]
 
 Array = NDArray[Any]
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
-BACKENDS = ("auto", "torch", "triton")
-PRECISIONS = ("auto", "fp32", "bf16x3", "tf32")
 _log = logging.getLogger("duetto")
 
 _SELF_CHECK_ATOMS = 12
@@ -41,13 +47,14 @@ than 2e-4. TF32 errs by 2⁻¹¹ a product, with up to ten products a layer, thr
 
 
 class Potential:
-    """Two experts as one potential for one set of atoms.
+    """Experts as one potential for one set of atoms.
 
     Attributes:
         pair: the experts.
         species: chemical symbol of every atom.
-        precision: what matrix products are computed in, see `precision_of`.
+        precision: what matrix products are computed in, see `choice.precision_of`.
         weights: (A,) float64, w_i.
+        terms: whose sum the energy is.
         neighbor_list: the list in use.
         on_rebuild: called as f(positions, cell, potential) after each rebuild of the list, before
             the evaluation; a guard may change the weights there.
@@ -62,7 +69,7 @@ class Potential:
         *,
         device: str = "cpu",
         dtype: str = "float32",
-        backend: str = "auto",
+        backend: str | Backend = "auto",
         precision: str = "auto",
         skin: float = 0.5,
     ) -> None:
@@ -76,13 +83,14 @@ class Potential:
             device: "cpu" or "cuda".
             dtype: "float32" or "float64", of the network's arithmetic; positions, forces and sums
                 over atoms are float64.
-            backend: "auto", "torch" or "triton".
+            backend: "auto", "numba" (CPU), "triton" (CUDA) or "reference" (plain torch); or one
+                that is made already, for these experts, this device and this dtype.
             precision: of matrix products, one of PRECISIONS; "auto" is the first that the backend
-                has, see `precision_of`.
+                has, see `choice.precision_of`.
             skin: Verlet skin, Å.
 
         Raises:
-            InputError: a species is unknown to an expert that computes atoms, the pair lacks an
+            InputError: a species is unknown to an expert that computes it, the pair lacks an
                 expert that the weights ask for, or an argument is out of range.
         """
         if dtype not in DTYPES:
@@ -94,69 +102,94 @@ class Potential:
         self.pbc = np.asarray(pbc, dtype=bool)
         self.device, self.dtype = device, dtype
         self._skin = skin
-        self._folded = {role: expert.fold() for role, expert in pair.experts.items()}
-        name = _choose_backend(backend, device, DTYPES[dtype])
+        chosen = backend
+        name = choose_backend(chosen, device, dtype) if isinstance(chosen, str) else chosen.name
         self.precision = precision_of(precision, name, device, dtype)
-        self.backend: Backend = _make_backend(
-            name, device, self._folded, DTYPES[dtype], self.precision
-        )
+        if isinstance(chosen, str):
+            chosen = make_backend(name, device, pair.experts, dtype, self.precision)
+        self.backend = chosen
+        self._types = {role: atom_types(e, self.species) for role, e in pair.experts.items()}
+        self._reach = {role: max_cutoff(expert) for role, expert in pair.experts.items()}
+        self._groups: list[tuple[Sequence[Sequence[Term]], list[ExpertWork]]] = []
+        self._work: list[ExpertWork] = []
         self.on_rebuild: list[Callable[[Tensor, Tensor, Potential], None]] = []
         self.n_rebuilds = 0
+        self.neighbor_list: Any = None
         self.set_weights(weights)
 
-    def set_weights(self, weights: ArrayLike) -> None:
-        """Change the partition; the neighbour list is built anew at the next evaluation."""
-        w = np.array(weights, dtype=np.float64)
-        if w.shape != (len(self.species),):
-            raise InputError(f"{w.shape} weights for {len(self.species)} atoms")
-        if not ((w >= 0) & (w <= 1)).all():
-            atom = int(np.flatnonzero(~((w >= 0) & (w <= 1)))[0])
-            raise InputError(f"weight {w[atom]} of atom {atom} is not between 0 and 1")
-        self.weights = w
-        self._work = self._divide(w)
-        ranges = np.zeros(len(w))
-        for job in self._work:
-            r_max = self.pair.experts[job.role].architecture.r_max
-            ranges[job.centres] = np.maximum(ranges[job.centres], r_max)
-        self.neighbor_list = self._new_list(ranges, self._work, self._skin)
+    def set_weights(
+        self, weights: ArrayLike, active: Mapping[str, NDArray[np.bool_]] | None = None
+    ) -> None:
+        """Change the partition.
 
-    def _new_list(self, ranges: Array, work: list[ExpertWork], skin: float) -> Any:
-        """An empty list where the backend wants it: on the host, or on its device."""
-        if isinstance(self.backend, DeviceBackend):
-            return self.backend.new_list(work, self.pbc, skin)
-        return NeighborList(ranges, self.pbc, skin)
+        The neighbour list is built anew at the next evaluation unless each expert computes the
+        atoms that it did before.
 
-    def _for_list(self, positions: Tensor, cell: Tensor) -> tuple[Any, Any]:
-        """Positions and cell where the list wants them."""
-        if isinstance(self.backend, DeviceBackend):
-            return positions.detach(), cell.detach()
-        return positions.detach().cpu().numpy(), cell.detach().cpu().numpy()
+        Args:
+            weights: (A,) numbers in [0, 1].
+            active: by role, (A,) atoms that the expert computes although they may have no weight
+                there now: a partition that moves changes weights among them without a new list.
 
-    def _divide(self, w: Array) -> list[ExpertWork]:
-        """Centres and weights of each expert that has any."""
-        shares = {"hf": w, "lf": 1.0 - w}
-        work = []
-        for role, share in shares.items():
-            centres = np.flatnonzero(share > 0).astype(np.int64)
-            if len(centres) == 0:
-                continue
-            if role not in self.pair.experts:
+        Raises:
+            InputError: a weight is out of range, or asks for an expert that is not there.
+        """
+        w = checked_weights(weights, len(self.species))
+        terms = mixture_terms(w)
+        work = _with_known_centres(self._divide([terms], active), self._work)
+        same = len(work) == len(self._work) and all(
+            new.centres is old.centres for new, old in zip(work, self._work, strict=True)
+        )
+        self.weights, self.terms, self._work = w, terms, work
+        self._groups.clear()
+        if self.neighbor_list is None or not same:
+            self.neighbor_list = self._new_list(work, self._ranges(work), self._skin)
+
+    def reserve(self, groups: Sequence[Sequence[Term]]) -> None:
+        """Have the neighbour list serve these groups of terms, too, from its next building on.
+
+        What `evaluate_terms` does by itself; a run that is resumed asks before it builds the list
+        that it was stopped with.
+        """
+        work = self._work_of(groups)
+        ranges = self._ranges([*self._work, *work])
+        if not self.neighbor_list.serves(work, ranges):
+            self.neighbor_list = self._new_list(work, ranges, self._skin)
+
+    def _divide(
+        self,
+        groups: Sequence[Sequence[Term]],
+        active: Mapping[str, NDArray[np.bool_]] | None = None,
+    ) -> list[ExpertWork]:
+        """What each expert computes for these groups of terms, if they can be computed."""
+        for term in (term for group in groups for term in group):
+            asked = int(np.count_nonzero(term.coefficients))
+            if asked and term.expert not in self._types:
                 raise InputError(
-                    f"{len(centres)} atoms need the expert {role}, which the pair lacks"
+                    f"{asked} atoms need the expert {term.expert}, which the pair lacks"
                 )
-            types = self._types(role)
-            work.append(ExpertWork(role, centres, share[centres], types))
+        known = [[term for term in group if term.expert in self._types] for group in groups]
+        work = divide(known, self._types, active)
+        require_known(work, self.pair.experts, self.species)
         return work
 
-    def _types(self, role: str) -> Array:
-        index = {name: t for t, name in enumerate(self.pair.experts[role].species)}
-        for atom, name in enumerate(self.species):
-            if name not in index:
-                known = ", ".join(index)
-                raise InputError(
-                    f"atom {atom} is {name}, which the expert {role} does not know ({known})"
-                )
-        return np.array([index[name] for name in self.species], dtype=np.int64)
+    def _work_of(self, groups: Sequence[Sequence[Term]]) -> list[ExpertWork]:
+        """The same, remembered for groups that are asked for again."""
+        for known, work in self._groups:
+            if known is groups:
+                return work
+        work = _with_known_centres(self._divide(groups), self._work)
+        self._groups.append((groups, work))
+        return work
+
+    def _ranges(self, work: Sequence[ExpertWork]) -> Array:
+        """How far the experts of each atom see, (A,) Å; 0 where there are none."""
+        ranges = np.zeros(len(self.species))
+        for job in work:
+            ranges[job.centres] = np.maximum(ranges[job.centres], self._reach[job.role])
+        return ranges
+
+    def _new_list(self, work: Sequence[ExpertWork], ranges: Array, skin: float) -> Any:
+        return self.backend.new_list(work, ranges, self.pbc, skin)
 
     def evaluate(self, positions: Tensor, cell: Tensor) -> Evaluation:
         """Energy, forces and virial.
@@ -168,18 +201,55 @@ class Potential:
         Raises:
             InputError: a position is not finite or the cell is flat.
         """
-        x, box = self._for_list(positions, cell)
-        if not self.neighbor_list.is_valid(x, box):
+        self._bring_list_up_to_date(positions, cell)
+        return self.backend.evaluate(positions, cell, self.neighbor_list, self._work)[0]
+
+    def evaluate_terms(
+        self, positions: Tensor, cell: Tensor, groups: Sequence[Sequence[Term]]
+    ) -> list[Evaluation]:
+        """Energies, forces and virials of several sums of terms; each expert computes an atom once.
+
+        Args:
+            positions: (A, 3) float64, Å.
+            cell: (3, 3) float64, Å.
+            groups: the sums. Ask again with the same object: what follows from it is remembered.
+
+        Returns:
+            One evaluation per group.
+
+        Raises:
+            InputError: as `evaluate`; a term asks for an expert that is not there.
+        """
+        self.reserve(groups)
+        self._bring_list_up_to_date(positions, cell)
+        return self.backend.evaluate(positions, cell, self.neighbor_list, self._work_of(groups))
+
+    def _bring_list_up_to_date(self, positions: Tensor, cell: Tensor) -> None:
+        if self.neighbor_list.is_valid(positions, cell):
+            return
+        self.rebuild(positions, cell)
+        for callback in list(self.on_rebuild):
+            callback(positions, cell, self)
+        if not self.neighbor_list.is_valid(positions, cell):  # a callback changed the partition
             self.rebuild(positions, cell)
-            for callback in list(self.on_rebuild):
-                callback(positions, cell, self)
-            if not self.neighbor_list.is_valid(x, box):  # a callback changed the partition
-                self.rebuild(positions, cell)
-        return self.backend.evaluate(positions, cell, self.neighbor_list, self._work)
 
     def rebuild(self, positions: Tensor, cell: Tensor) -> None:
         """Build the neighbour list around these positions."""
-        self.neighbor_list.rebuild(*self._for_list(positions, cell))
+        self.neighbor_list.rebuild(positions, cell)
+        self.n_rebuilds += 1
+
+    def propagator(self, start: Start, timestep_fs: float, bath: Bath | None = None) -> Any:
+        """Dynamics on the backend's device from `start`; see `duetto.potential.base.Propagating`.
+
+        Raises:
+            TypeError: the backend has none.
+        """
+        if not isinstance(self.backend, Propagating):
+            raise TypeError(f"backend {self.backend.name} takes every step on the host")
+        return self.backend.propagator(self.neighbor_list, self._work, start, timestep_fs, bath)
+
+    def count_rebuild(self) -> None:
+        """Note that a propagator of the backend has built the list in use anew."""
         self.n_rebuilds += 1
 
     def list_reference(self) -> Tensor | None:
@@ -187,25 +257,35 @@ class Potential:
         reference = self.neighbor_list.reference
         return None if reference is None else torch.from_numpy(reference.copy())
 
-    def expert_energies(self, positions: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies of every atom by each expert, E^HF and E^LF, (A,) float64, eV.
+    def expert_energies(
+        self, positions: Tensor, cell: Tensor, atoms: ArrayLike | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Energies of atoms by each expert, E^HF and E^LF.
+
+        Args:
+            positions: (A, 3) float64, Å.
+            cell: (3, 3) float64, Å.
+            atoms: indices of the atoms to compute; all of them if None.
+
+        Returns:
+            Two times (A,) float64, eV, NaN for atoms that were not asked for.
 
         Raises:
             InputError: the pair lacks an expert or an expert does not know a species.
         """
-        roles = ("hf", "lf")
-        A = len(self.species)
-        missing = [role for role in roles if role not in self.pair.experts]
+        chosen = np.zeros(len(self.species))
+        chosen[slice(None) if atoms is None else np.asarray(atoms, dtype=np.int64)] = 1.0
+        missing = [role for role in ("hf", "lf") if role not in self.pair.experts]
         if missing:
             raise InputError(f"the pair lacks the expert {missing[0]}")
-        r_max = max(expert.architecture.r_max for expert in self.pair.experts.values())
-        energies = []
-        for role in roles:
-            work = [ExpertWork(role, np.arange(A), np.ones(A), self._types(role))]
-            neighbors = self._new_list(np.full(A, r_max), work, 0.0)
-            neighbors.rebuild(*self._for_list(positions, cell))
-            energies.append(self.backend.evaluate(positions, cell, neighbors, work).energies)
-        return energies[0], energies[1]
+        work = self._divide([[Term("hf", chosen), Term("lf", chosen)]])
+        if not work:
+            nothing = torch.full((len(self.species),), torch.nan, dtype=torch.float64)
+            return nothing, nothing.clone()
+        neighbors = self._new_list(work, self._ranges(work), 0.0)
+        neighbors.rebuild(positions, cell)
+        sites = self.backend.evaluate(positions, cell, neighbors, work)[0].site_energies
+        return sites["hf"], sites["lf"]
 
     def self_check(self, positions: Tensor, cell: Tensor) -> float:
         """Compare the backend with the reference on a few of these atoms.
@@ -218,9 +298,9 @@ class Potential:
         """
         self.evaluate(positions, cell)
         sample = [_sample(job, self.species) for job in self._work]
-        mine = self.backend.evaluate(positions, cell, self.neighbor_list, sample)
-        reference = ReferenceBackend(self._folded, torch.float64)
-        theirs = reference.evaluate(positions.cpu(), cell.cpu(), self.neighbor_list, sample)
+        mine = self.backend.evaluate(positions, cell, self.neighbor_list, sample)[0]
+        reference = ReferenceBackend(self.pair.experts, torch.float64)
+        theirs = reference.evaluate(positions.cpu(), cell.cpu(), self.neighbor_list, sample)[0]
         error = float((mine.forces.cpu() - theirs.forces).abs().max())
         error /= max(float(theirs.forces.abs().max()), 1e-3)
         tolerance = _SELF_CHECK_TOLERANCE[self.precision]
@@ -240,6 +320,20 @@ class Potential:
         return error
 
 
+def _with_known_centres(work: list[ExpertWork], known: Sequence[ExpertWork]) -> list[ExpertWork]:
+    """The same work; where its centres are those of earlier work, with that very array.
+
+    Backends plan by centres, and keep a plan as long as the array is the same.
+    """
+    earlier = {job.role: job.centres for job in known}
+    return [
+        replace(job, centres=earlier[job.role])
+        if job.role in earlier and np.array_equal(job.centres, earlier[job.role])
+        else job
+        for job in work
+    ]
+
+
 def _sample(job: ExpertWork, species: Sequence[str]) -> ExpertWork:
     """A few centres of the job, every species among them."""
     chosen: list[int] = []
@@ -249,81 +343,4 @@ def _sample(job: ExpertWork, species: Sequence[str]) -> ExpertWork:
         of_kind = np.flatnonzero(names == name)
         share = -(-_SELF_CHECK_ATOMS // len(kinds))
         chosen += of_kind[:: max(1, len(of_kind) // share)][:share].tolist()
-    places = np.sort(np.array(chosen))
-    return ExpertWork(job.role, job.centres[places], job.weight[places], job.types)
-
-
-def precision_of(asked: str, backend: str, device: str, dtype: str) -> str:
-    """What matrix products are computed in.
-
-    Args:
-        asked: one of PRECISIONS. "bf16x3" and "fp32" are those of the triton backend; the torch
-            backend has "fp32", and on CUDA "tf32". Experts in float64 multiply in float64: "auto".
-        backend: "torch" or "triton".
-        device: "cpu" or "cuda".
-        dtype: "float32" or "float64".
-
-    Returns:
-        "fp64", "fp32", "bf16x3" or "tf32".
-
-    Raises:
-        InputError: there are no such products there.
-    """
-    kind = torch.device(device).type
-    if dtype == "float64":
-        possible: tuple[str, ...] = ("fp64",)
-    elif backend == "triton":
-        possible = ("bf16x3", "fp32")
-    else:
-        possible = ("fp32", "tf32") if kind == "cuda" else ("fp32",)
-    if asked == "auto":
-        return possible[0]
-    if asked in possible and asked in PRECISIONS:
-        return asked
-    allowed = ", ".join(("auto", *(name for name in possible if name in PRECISIONS)))
-    raise InputError(
-        f"precision: got {asked!r}; allowed with dtype {dtype} in backend {backend} on {kind}: "
-        f"{allowed}"
-    )
-
-
-def _choose_backend(name: str, device: str, dtype: torch.dtype) -> str:
-    """The backend, "torch" or "triton"."""
-    if name not in BACKENDS:
-        raise InputError(f"backend {name!r}: use one of {', '.join(BACKENDS)}")
-    kind = torch.device(device).type
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda: torch sees no CUDA device here; use device cpu")
-    if kind not in {"cpu", "cuda"}:
-        raise InputError(f"device {device!r}: use cpu or cuda")
-    reason = _without_triton(kind, dtype)
-    if name == "triton" and reason is not None:
-        raise InputError(f"backend triton {reason}; use backend auto or torch")
-    if name != "torch" and reason is None:
-        return "triton"
-    if kind == "cuda" and name == "auto":
-        _log.info("backend torch on %s: triton %s", device, reason)
-    return "torch"
-
-
-def _make_backend(
-    name: str, device: str, folded: dict[str, Any], dtype: torch.dtype, precision: str
-) -> Backend:
-    if name == "triton":
-        from duetto.potential.triton import TritonBackend
-
-        return TritonBackend(folded, device, precision)
-    if torch.device(device).type == "cpu":
-        return CPUBackend(folded, dtype)
-    return ReferenceBackend(folded, dtype, device, tf32=precision == "tf32")
-
-
-def _without_triton(kind: str, dtype: torch.dtype) -> str | None:
-    """Why the triton backend cannot be used, as the end of a sentence; None if it can."""
-    if kind != "cuda":
-        return "needs a CUDA device"
-    if importlib.util.find_spec("triton") is None:
-        return "needs the package triton, which is not installed"
-    if dtype != torch.float32:
-        return "computes in float32 only"
-    return None
+    return job.of(np.sort(np.array(chosen)))

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from duetto.atoms.geometry import check_geometry
 from duetto.atoms.periodic import complete_basis
@@ -51,14 +52,19 @@ class NeighborList:
         self.neighbor = np.zeros(0, dtype=np.int32)
         self.shift = np.zeros((0, 3), dtype=np.int16)
 
-    def is_valid(self, positions: Array, cell: Array) -> bool:
+    def serves(self, work: object, ranges: Array) -> bool:
+        """Whether atoms with these ranges (A,) Å find all their neighbours here."""
+        return bool((np.asarray(ranges) <= self.ranges).all())
+
+    def is_valid(self, positions: ArrayLike | Tensor, cell: ArrayLike | Tensor) -> bool:
         """Whether every pair within range is certainly in the list."""
+        positions, cell = _on_host(positions), _on_host(cell)
         if self.reference is None or self._cell is None or not np.array_equal(self._cell, cell):
             return False
         displacement = positions - self.reference
         return bool(np.einsum("ax,ax->a", displacement, displacement).max() < (self.skin / 2) ** 2)
 
-    def rebuild(self, positions: Array, cell: Array) -> None:
+    def rebuild(self, positions: ArrayLike | Tensor, cell: ArrayLike | Tensor) -> None:
         """Search all pairs anew.
 
         Args:
@@ -68,6 +74,7 @@ class NeighborList:
         Raises:
             InputError: no distances are defined there, see `check_geometry`.
         """
+        positions, cell = _on_host(positions), _on_host(cell)
         check_geometry(positions, cell, self.pbc)
         self.reference = self._cell = None  # not valid, should the search fail
         self.neighbor = np.zeros(0, dtype=np.int32)  # its memory is free for the new list
@@ -159,3 +166,9 @@ class _Bins:
             neighbor,
             shift,
         )
+
+
+def _on_host(values: ArrayLike | Tensor) -> Array:
+    if isinstance(values, Tensor):
+        return values.detach().cpu().numpy()
+    return np.asarray(values, dtype=np.float64)

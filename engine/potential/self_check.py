@@ -11,8 +11,9 @@ from duetto.experts.allegro.architecture import (
     MLPShape,
     ZBLTerm,
 )
+from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.allegro.folding import random_weights
-from duetto.experts.pair import Expert, ExpertPair
+from duetto.experts.pair import ExpertPair
 from duetto.potential.mixture import Potential
 
 SPECIES = ("Pt", "C", "O")
@@ -25,7 +26,7 @@ def random_pair() -> ExpertPair:
     hf = _architecture(r_max=4.5, l_max=2, num_layers=2, features=16)
     lf = _architecture(r_max=4.0, l_max=1, num_layers=1, features=8)
     return ExpertPair(
-        Expert(hf, random_weights(hf, seed=1)), Expert(lf, random_weights(lf, seed=2))
+        AllegroExpert(hf, random_weights(hf, seed=1)), AllegroExpert(lf, random_weights(lf, seed=2))
     )
 
 

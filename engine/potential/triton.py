@@ -6,7 +6,6 @@ even that is `duetto.kernels.triton.dynamics`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,20 +16,19 @@ from torch import Tensor
 
 from duetto.atoms.geometry import check_geometry
 from duetto.errors import InputError, RunStopped
-from duetto.kernels.folded import FoldedExpert
+from duetto.experts.base import Edges, Expert, cutoff_matrix
 from duetto.kernels.triton import flags as flag
-from duetto.kernels.triton.expert_launch import PRECISIONS, ExpertKernels
-from duetto.kernels.triton.expert_packing import pack
-from duetto.kernels.triton.expert_spec import unsupported_reason
-from duetto.kernels.triton.mixture import Expert, Mixture
+from duetto.kernels.triton.dynamics import Dynamics, Thermostat
+from duetto.kernels.triton.expert_launch import PRECISIONS
+from duetto.kernels.triton.mixture import Mixture
 from duetto.kernels.triton.neighbor_list import CapacityError
 from duetto.kernels.triton.neighbor_list import NeighborList as DeviceSearch
-from duetto.kernels.triton.torch_expert import TorchExpert
-from duetto.potential.base import Evaluation, ExpertWork
+from duetto.potential.base import Bath, Evaluation, Start
+from duetto.potential.lowering import lower_on_triton
+from duetto.potential.terms import ExpertWork
 
 Array = NDArray[Any]
 ROLES = ("hf", "lf")
-_log = logging.getLogger("duetto")
 
 
 class TritonBackend:
@@ -40,14 +38,14 @@ class TritonBackend:
 
     def __init__(
         self,
-        experts: Mapping[str, FoldedExpert],
+        experts: Mapping[str, Expert],
         device: str = "cuda",
         precision: str = "bf16x3",
     ) -> None:
         """Pack the weights and choose how each expert is evaluated.
 
         Args:
-            experts: folded weights by role.
+            experts: by role.
             device: "cuda", or "cpu" in Triton's interpreter.
             precision: of matrix products: "fp32", or "bf16x3", which splits numbers into two
                 bfloat16 and is good to about 2⁻¹⁶.
@@ -59,51 +57,81 @@ class TritonBackend:
             raise InputError(f"precision {precision!r}: use one of {', '.join(PRECISIONS)}")
         self.device = device
         self.precision = precision
-        self.folded = dict(experts)
-        self.experts: dict[str, Expert] = {}
+        self.cutoffs = {role: cutoff_matrix(expert) for role, expert in experts.items()}
+        self.experts: dict[str, Any] = {}
         self.capturable = True
         for role, expert in experts.items():
-            reason = unsupported_reason(expert)
-            if reason is None:
-                self.experts[role] = ExpertKernels(pack(expert).to(device), precision)
-            else:
-                _log.warning("expert %s runs in plain torch on %s: %s", role, device, reason)
-                self.experts[role] = TorchExpert(expert, device)
-                self.capturable = False
+            self.experts[role], capturable = lower_on_triton(role, expert, device, precision)
+            self.capturable &= capturable
+        self._own = dict(experts)
 
-    def new_list(self, work: Sequence[ExpertWork], pbc: ArrayLike, skin: float) -> DeviceList:
+    def new_list(
+        self, work: Sequence[ExpertWork], ranges: Array, pbc: ArrayLike, skin: float
+    ) -> DeviceList:
         """An empty list for the centres of `work`, periodic along `pbc`, with `skin` in Å."""
         return DeviceList(self, work, np.asarray(pbc, dtype=bool), skin)
 
     def evaluate(
         self, positions: Tensor, cell: Tensor, neighbors: Any, work: Sequence[ExpertWork]
-    ) -> Evaluation:
+    ) -> list[Evaluation]:
         """See `duetto.potential.base.Backend`.
 
-        A list made by `new_list` for this very `work` is used; else one is built for this call.
+        A list made by `new_list` for these centres is used; else one is built for this call.
 
         Raises:
             RunStopped: a force is not finite or exceeds 1024 eV/Å between two atoms, or a centre
                 has more neighbours than the kernels hold.
         """
         x = positions.detach().to(self.device)
+        home = positions.device
         # Triton launches on the current device, which need not be this one.
         with torch.cuda.device_of(x):
-            mixture = self._evaluate(x, cell, neighbors, work)
-        return Evaluation(
-            energy=float(mixture.energies.sum()),
-            energies=mixture.energies.clone().to(positions.device),
-            forces=mixture.forces.clone().to(positions.device),
-            virial=-mixture.virial().to(positions.device),
+            if not (isinstance(neighbors, DeviceList) and neighbors.serves(work, None)):
+                neighbors = self.new_list(work, np.zeros(0), neighbors.pbc, 0.0)
+                neighbors.rebuild(x, cell.detach())
+            n_groups = len(work[0].coefficients) if work else 1
+            neighbors.use_coefficients(work, 0)
+            mixture = self._evaluate(x, cell.detach(), neighbors)
+            sites = {role: e.to(home) for role, e in neighbors.site_energies().items()}
+            evaluations = []
+            for group in range(n_groups):
+                if group:
+                    neighbors.use_coefficients(work, group)
+                    mixture.gather()
+                evaluations.append(_result(mixture, sites, home))
+        return evaluations
+
+    def propagator(
+        self,
+        neighbors: DeviceList,
+        work: Sequence[ExpertWork],
+        start: Start,
+        timestep_fs: float,
+        bath: Bath | None,
+    ) -> Dynamics:
+        """See `duetto.potential.base.Propagating`."""
+        neighbors.use_coefficients(work, 0)
+        thermostat = None
+        if bath is not None:
+            thermostat = Thermostat(bath.thermal_energy, bath.friction_per_fs, bath.seed)
+        return Dynamics(
+            neighbors.mixture,
+            start.positions,
+            start.velocities,
+            start.cell.to(neighbors.mixture.forces),
+            start.accelerations,
+            timestep_fs,
+            forces=start.forces,
+            thermostat=thermostat,
+            first_step=start.step,
         )
 
-    def _evaluate(
-        self, x: Tensor, cell: Tensor, neighbors: Any, work: Sequence[ExpertWork]
-    ) -> Mixture:
+    def site_energies(self, role: str, edges: Edges) -> tuple[Tensor, Tensor]:
+        """See `duetto.potential.base.Backend`; by the expert's own torch evaluation."""
+        return self._own[role].site_energies(edges)
+
+    def _evaluate(self, x: Tensor, cell: Tensor, neighbors: DeviceList) -> Mixture:
         """The mixture after evaluating it, with no flag raised."""
-        if not (isinstance(neighbors, DeviceList) and neighbors.work is work):
-            neighbors = self.new_list(work, neighbors.pbc, 0.0)
-            neighbors.rebuild(x, cell)
         mixture: Mixture = neighbors.mixture
         # What an evaluation that was given up has raised does not concern this one.
         mixture.neighbors.flags[flag.TILE_FULL.value : flag.HALTED.value].zero_()
@@ -123,7 +151,6 @@ class DeviceList:
     """The neighbour list of some centres on the device, in the shape of the host's.
 
     Attributes:
-        work: the centres it is for.
         mixture: forces over this list.
         n_rebuilds: how often it has been built.
     """
@@ -137,21 +164,23 @@ class DeviceList:
         pbc: NDArray[np.bool_],
         skin: float,
     ) -> None:
-        self.work = work
         self.pbc = pbc
         self.skin = skin
         self._cell: Tensor | None = None
         self._copy: tuple[int, tuple[Array, Array, Array]] | None = None
-        jobs = {job.role: job for job in work}
+        self._jobs = {job.role: job for job in work}
+        self._used: tuple[Sequence[ExpertWork], int] | None = None
         n_atoms = len(work[0].types) if work else 0
-        n_types = max((backend.folded[role].num_types for role in jobs), default=1)
-        types = np.zeros((2, n_atoms), dtype=np.int32)
-        cutoffs = torch.zeros(2, n_types, n_types, dtype=torch.float64)
+        n_types = max((len(backend.cutoffs[role]) for role in self._jobs), default=1)
+        # One type more, with cutoff 0: species that an expert does not know.
+        types = np.full((2, n_atoms), n_types, dtype=np.int32)
+        cutoffs = torch.zeros(2, n_types + 1, n_types + 1, dtype=torch.float64)
         for index, role in enumerate(ROLES):
-            if role in jobs:
-                T = backend.folded[role].num_types
-                types[index] = jobs[role].types
-                cutoffs[index, :T, :T] = backend.folded[role].cutoffs.cpu()
+            if role in self._jobs:
+                T = len(backend.cutoffs[role])
+                known = self._jobs[role].types
+                types[index] = np.where(known < 0, n_types, known)
+                cutoffs[index, :T, :T] = backend.cutoffs[role]
         search = DeviceSearch(
             torch.from_numpy(types).to(backend.device),
             cutoffs,
@@ -160,8 +189,36 @@ class DeviceList:
         )
         experts = [backend.experts.get(role) for role in ROLES]
         self.mixture = Mixture(search, experts, capturable=backend.capturable)
-        first, second = (_centres(jobs.get(role)) for role in ROLES)
+        first, second = (_centres(self._jobs.get(role)) for role in ROLES)
         self.mixture.set_centres((first[0], second[0]), (first[1], second[1]))
+
+    def serves(self, work: Sequence[ExpertWork], ranges: object) -> bool:
+        """Whether these are the centres that the list was made for."""
+        return len(work) == len(self._jobs) and all(
+            job.role in self._jobs and np.array_equal(job.centres, self._jobs[job.role].centres)
+            for job in work
+        )
+
+    def use_coefficients(self, work: Sequence[ExpertWork], group: int) -> None:
+        """Weigh the centres as a group of terms does."""
+        if self._used is not None and self._used[0] is work and self._used[1] == group:
+            return
+        by_role = {job.role: job.coefficients[group] for job in work}
+        weights = np.concatenate([by_role.get(role, np.zeros(0)) for role in ROLES])
+        self.mixture.weights.copy_(torch.from_numpy(weights))
+        self._used = work, group
+
+    def site_energies(self) -> dict[str, Tensor]:
+        """By role (A,) float64, eV, of the last evaluation, not weighted; NaN elsewhere."""
+        sites = {}
+        energies, begin = self.mixture.centre_energies(), 0
+        for role in ROLES:
+            if role in self._jobs:
+                centres = torch.from_numpy(self._jobs[role].centres).to(energies.device)
+                sites[role] = energies.new_full((len(self.mixture.energies),), torch.nan)
+                sites[role][centres] = energies[begin : begin + len(centres)]
+                begin += len(centres)
+        return sites
 
     @property
     def n_rebuilds(self) -> int:
@@ -232,7 +289,18 @@ class DeviceList:
 def _centres(job: ExpertWork | None) -> tuple[Tensor, Tensor]:
     if job is None:
         return torch.arange(0), torch.zeros(0, dtype=torch.float64)
-    return torch.from_numpy(job.centres), torch.from_numpy(job.weight)
+    return torch.from_numpy(job.centres), torch.from_numpy(job.coefficients[0])
+
+
+def _result(mixture: Mixture, sites: dict[str, Tensor], home: torch.device) -> Evaluation:
+    """A copy of what the last gathering left."""
+    return Evaluation(
+        energy=float(mixture.energies.sum()),
+        energies=mixture.energies.clone().to(home),
+        forces=mixture.forces.clone().to(home),
+        virial=-mixture.virial().to(home),
+        site_energies=sites,
+    )
 
 
 def _out_of_range(mixture: Mixture) -> str:

@@ -193,8 +193,12 @@ class RunConfig(Section):
     dtype: Literal["float32", "float64"] = Field(
         "float32", description="Precision of the model; the dynamics is always in float64."
     )
-    backend: Literal["auto", "torch", "triton"] = Field(
-        "auto", description="auto takes torch on cpu and triton on cuda."
+    backend: Literal["auto", "numba", "triton", "reference", "torch"] = Field(
+        "auto",
+        description=(
+            "auto takes numba on cpu and triton on cuda; reference is plain torch; torch is the "
+            "older word for numba on cpu and for reference on cuda."
+        ),
     )
     precision: Literal["auto", "fp32", "bf16x3", "tf32"] = Field(
         "auto",

@@ -38,7 +38,8 @@ def gather_edges(
         neighbor: (list,) int32.
         shift: (list, 3) int, periodic images of the neighbours.
         centres: (n,) int64.
-        types: (A,) int64, the expert's type of every atom.
+        types: (A,) int64, the expert's type of every atom; −1 is a species that it does not know,
+            never a neighbour.
         cutoff_squared: (T, T) float64.
         rows: (n + 1,) int64 OUTPUT, start of each centre's edges.
         neighbour: (E,) int32 OUTPUT.
@@ -57,15 +58,18 @@ def gather_edges(
         ti = types[i]
         for slot in range(first[i], first[i + 1]):
             j = neighbor[slot]
+            tj = types[j]
+            if tj < 0:
+                continue
             a, b, c = shift[slot, 0], shift[slot, 1], shift[slot, 2]
             dx, dy, dz = positions[j, 0] - xi, positions[j, 1] - yi, positions[j, 2] - zi
             if a != 0 or b != 0 or c != 0:
                 dx += a * cell[0, 0] + b * cell[1, 0] + c * cell[2, 0]
                 dy += a * cell[0, 1] + b * cell[1, 1] + c * cell[2, 1]
                 dz += a * cell[0, 2] + b * cell[1, 2] + c * cell[2, 2]
-            if dx * dx + dy * dy + dz * dz < cutoff_squared[ti, types[j]]:
+            if dx * dx + dy * dy + dz * dz < cutoff_squared[ti, tj]:
                 neighbour[edges] = j
-                pair[edges] = ti * num_types + types[j]
+                pair[edges] = ti * num_types + tj
                 vectors[edges, 0] = dx
                 vectors[edges, 1] = dy
                 vectors[edges, 2] = dz
@@ -187,21 +191,38 @@ def edge_gradients(dtype: str, l_max: int) -> Callable[..., None]:
 
 
 @compiled
-def edge_virial(gradient: Any, vectors: Any, virial: Any) -> None:
-    """Virial of a chunk, (3, 3) float64 OUTPUT = −Σ r_ij ⊗ g_ij with g_ij = dE/dr_ij."""
+def edge_virial(rows: Any, weight: Any, gradient: Any, vectors: Any, virial: Any) -> None:
+    """Virial of a chunk, (3, 3) float64 OUTPUT = −Σ_i w_i Σ_j r_ij ⊗ g_ij with g_ij = dE_i/dr_ij.
+
+    Args:
+        rows: (n + 1,) int64, start of each centre's edges.
+        weight: (n,) float64.
+        gradient: (E, 3).
+        vectors: (E, 3).
+        virial: (3, 3) float64 OUTPUT.
+    """
     for k in range(3):
         for m in range(3):
             total = 0.0
-            for e in range(gradient.shape[0]):
-                total -= np.float64(vectors[e, k]) * np.float64(gradient[e, m])
+            for row in range(weight.shape[0]):
+                of_centre = 0.0
+                for e in range(rows[row], rows[row + 1]):
+                    of_centre -= np.float64(vectors[e, k]) * np.float64(gradient[e, m])
+                total += weight[row] * of_centre
             virial[k, m] = total
 
 
 @compiled
 def scatter_forces(
-    starts: Any, rows: Any, centres: Any, neighbour: Any, gradient: Any, forces: Any
+    starts: Any,
+    rows: Any,
+    centres: Any,
+    weight: Any,
+    neighbour: Any,
+    gradient: Any,
+    forces: Any,
 ) -> None:
-    """Turn edge gradients g_ij = dE/dr_ij into forces: F_i += Σ_j g_ij, F_j −= g_ij.
+    """Turn edge gradients g_ij = dE_i/dr_ij into forces: F_i += w_i Σ_j g_ij, F_j −= w_i g_ij.
 
     One edge after the other in the order of the list, so that the sums repeat bit for bit.
 
@@ -209,16 +230,20 @@ def scatter_forces(
         starts: (n,) int64, where each centre's edges begin in `gradient`.
         rows: (n,) int64, how many there are.
         centres: (n,) int64.
+        weight: (n,) float64; centres without weight are passed over.
         neighbour: (list,) int32.
         gradient: (list, 3).
         forces: (A, 3) float64, ADDED TO.
     """
     for row in range(centres.shape[0]):
+        w = weight[row]
+        if w == 0.0:
+            continue
         fx, fy, fz = 0.0, 0.0, 0.0
         for e in range(starts[row], starts[row] + rows[row]):
-            gx = np.float64(gradient[e, 0])
-            gy = np.float64(gradient[e, 1])
-            gz = np.float64(gradient[e, 2])
+            gx = w * np.float64(gradient[e, 0])
+            gy = w * np.float64(gradient[e, 1])
+            gz = w * np.float64(gradient[e, 2])
             j = neighbour[e]
             forces[j, 0] -= gx
             forces[j, 1] -= gy

@@ -66,14 +66,12 @@ class Chunk:
         pair: (E,) int64, centre type · T + neighbour type.
         types: (n,) int64, centre types.
         vectors: (E, 3) r_j − r_i, Å.
-        weight: (n,) float64, weight of each centre's energy in the mixture.
     """
 
     rows: Array
     pair: Array
     types: Array
     vectors: Array
-    weight: Array
 
     @property
     def num_edges(self) -> int:
@@ -262,13 +260,13 @@ class CPUExpert:
         )
 
     def evaluate(self, work: Workspace, chunk: Chunk, energy: Array, gradient: Array) -> None:
-        """Energies of the chunk's centres and dE/dr_ij of its edges.
+        """Energies of the chunk's centres and dE_c/dr_ij of its edges, not weighted.
 
         Args:
             work: scratch memory of this thread.
             chunk: the edges.
-            energy: (n,) float64 OUTPUT, eV, of each centre, not weighted.
-            gradient: (E, 3) OUTPUT, eV/Å, of the weighted energy.
+            energy: (n,) float64 OUTPUT, eV, of each centre.
+            gradient: (E, 3) OUTPUT, eV/Å, of its centre's energy.
         """
         E = chunk.num_edges
         length, Y = work("length", E), work("Y", E, self.D)
@@ -290,7 +288,6 @@ class CPUExpert:
                 self.zbl.atomic_numbers.numpy(),
                 self.zbl.p,
                 chunk.rows,
-                chunk.weight,
                 energy,
                 gr,
             )
@@ -323,7 +320,7 @@ class CPUExpert:
         R = self.readout_matrix.matrix
         first = partial(self._readout_layer, h, 0, len(R), R)
         slopes.append(self.readout_layers.forward(work, first, kept.last, 0))
-        seed = (chunk.weight * self.scale[chunk.types]).astype(self.numpy_dtype)
+        seed = self.scale[chunk.types].astype(self.numpy_dtype)
         self._readout(chunk.rows, kept.last, self.ro, seed, energy)
         done("readout/readout")
         return kept
@@ -365,7 +362,7 @@ class CPUExpert:
     def _adjoint(
         self, work: Workspace, chunk: Chunk, Y: Array, dB: Array, kept: _Kept
     ) -> tuple[Array, Array]:
-        """Gradients of the weighted energy by harmonics (E, ≥ D) and by distance (E,)."""
+        """Gradients of the energies by harmonics (E, ≥ D) and by distance (E,)."""
         E = chunk.num_edges
         gh, gY = work("gh", E, self.column[-1]), work("gY", E, stages.padded(self.D))
         gwV = work("gwV", E, self.R * self.U)

@@ -187,11 +187,10 @@ def zbl(
     atomic_numbers: Any,
     p: float,
     rows: Any,
-    weight: Any,
     energy: Any,
     gr: Any,
 ) -> None:
-    """Add half the ZBL energy of each edge to its centre, and its weighted slope to gr.
+    """Add half the ZBL energy of each edge to its centre, and its slope to gr.
 
     Double precision throughout; constants as in `kernels.folded.zbl_edge_energies`.
 
@@ -202,7 +201,6 @@ def zbl(
         atomic_numbers: (T,).
         p: exponent of the cutoff.
         rows: (n + 1,) start of each centre's edges.
-        weight: (n,) weight of each centre.
         energy: (n,) float64, ADDED TO.
         gr: (E,) ADDED TO.
     """
@@ -228,4 +226,4 @@ def zbl(
             slope = -p * (p + 1) * (p + 2) / 2 * lower * (1.0 - x * (2.0 - x)) * inverse
             change = bare * (-screening / r - k * decay)
             energy[row] += bare * screening * cutoff
-            gr[e] += weight[row] * (change * cutoff + bare * screening * slope)
+            gr[e] += change * cutoff + bare * screening * slope

@@ -151,6 +151,10 @@ class Mixture:
             self.forces, self.energies, len(self.energies), BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
         )  # fmt: skip
 
+    def centre_energies(self) -> Tensor:
+        """(C,) float64, eV, of the last evaluation, not weighted; those of expert 0 first."""
+        return self._row_energies[::2].clone()
+
     def centre_out_of_range(self) -> int:
         """The atom of the first centre with a gradient beyond the range; -1 if there is none."""
         rowptr = self.neighbors.edges().rowptr

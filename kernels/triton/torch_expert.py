@@ -1,26 +1,31 @@
-"""An expert that the kernels do not cover, in plain torch over the same edge rows."""
+"""An expert that no kernel covers, evaluated by torch over the same edge rows."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from duetto.kernels.fixed_order import sums_in_fixed_order
-from duetto.kernels.folded import FoldedExpert, atomic_energies
 from duetto.kernels.triton.neighbor_list import N_TILES, Edges
 
 EDGES_AT_ONCE = 100_000
 
+SiteEnergies = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""f(first (C + 1,), centre types (C,), neighbour types (E,), vectors (E, 3) Å) → energies (C,) in
+eV and their gradients by the vectors (E, 3) in eV/Å."""
+
 
 class TorchExpert:
-    """The reference evaluation behind the interface of the expert kernels.
+    """Somebody's evaluation in torch behind the interface of the expert kernels.
 
     It reads sizes on the host, so that it cannot be captured in a graph.
     """
 
-    def __init__(self, expert: FoldedExpert, device: str) -> None:
-        """Bring the weights to the device, in float32."""
-        self._expert = expert.to(torch.float32, device)
+    def __init__(self, site_energies: SiteEnergies) -> None:
+        """Evaluate by `site_energies`, whose arithmetic is in the dtype of the vectors."""
+        self._site_energies = site_energies
 
     def evaluate(self, edges: Edges, index: int, energies: Tensor, gradients: Tensor) -> None:
         """See `duetto.kernels.triton.mixture.Expert`."""
@@ -40,15 +45,13 @@ class TorchExpert:
         centre = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
         before = counts.cumsum(0) - counts
         slots = begin[centre] + torch.arange(len(centre), device=rows.device) - before[centre]
-        with torch.enable_grad(), sums_in_fixed_order():
-            vectors = edges.vectors[:, slots].T.double().requires_grad_()
-            result = atomic_energies(
-                self._expert,
-                vectors,
-                centre,
+        first = torch.cat([before, counts.sum(dim=0, keepdim=True)])
+        with sums_in_fixed_order():
+            result, gradient = self._site_energies(
+                first,
                 edges.row_types[rows].long(),
                 edges.neighbor_types[slots].long(),
+                edges.vectors[:, slots].T.contiguous(),
             )
-            (gradient,) = torch.autograd.grad(result.sum(), vectors)
-        energies[rows] = result.detach()
+        energies[rows] = result.to(energies.dtype)
         gradients[:, slots] = gradient.T.to(gradients.dtype)

@@ -10,8 +10,9 @@ import torch
 from ase import Atoms
 
 from duetto.experts.allegro.architecture import ZBLTerm
+from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.allegro.folding import random_weights
-from duetto.experts.pair import Expert, ExpertPair
+from duetto.experts.pair import ExpertPair
 from duetto.measure.bench.architectures import architecture_named
 from duetto.measure.bench.systems import bulk_platinum, platinum_with_co
 from duetto.potential.mixture import Potential
@@ -22,7 +23,7 @@ def random_pair(species: Sequence[str], hf: str = "hf64", lf: str = "lf32") -> E
     experts = []
     for seed, (name, r_max) in enumerate(((hf, 5.0), (lf, 4.5))):
         architecture = replace(architecture_named(name, r_max, species), zbl=ZBLTerm(6.0))
-        experts.append(Expert(architecture, random_weights(architecture, seed)))
+        experts.append(AllegroExpert(architecture, random_weights(architecture, seed)))
     return ExpertPair(*experts)
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from duetto.errors import RunStopped
 from duetto.experts.pair import ExpertPair
-from duetto.potential.base import ExpertWork
 from duetto.potential.mixture import Potential
 from duetto.potential.reference import ReferenceBackend
+from duetto.potential.terms import ExpertWork, Term, atom_types, divide, mixture_terms
 
 Array = NDArray[np.float64]
 
@@ -70,10 +70,9 @@ def check_with_reference(potential: Potential, atoms: Atoms) -> float:
     chosen = np.zeros(len(atoms), dtype=bool)
     chosen[centres] = chosen[sample] = True
     experts = potential.pair.experts
-    reference = ReferenceBackend({role: e.fold() for role, e in experts.items()}, torch.float64)
-    expected = reference.evaluate(
-        x.cpu(), cell.cpu(), neighbors, expert_work(potential.pair, potential.species, w, chosen)
-    ).forces.numpy()
+    reference = ReferenceBackend(experts, torch.float64)
+    work = expert_work(potential.pair, potential.species, w, chosen)
+    expected = reference.evaluate(x.cpu(), cell.cpu(), neighbors, work)[0].forces.numpy()
     name = f"backend {potential.backend.name} on {potential.device}"
     largest = float(np.abs(forces).max())
     precision = potential.precision if potential.precision in TOLERANCE else potential.dtype
@@ -84,14 +83,13 @@ def expert_work(
     pair: ExpertPair, species: tuple[str, ...], weights: Array, chosen: NDArray[np.bool_]
 ) -> list[ExpertWork]:
     """What each expert computes of the chosen atoms (A,) bool."""
-    work = []
-    for role, share in (("hf", weights), ("lf", 1.0 - weights)):
-        centres = np.flatnonzero((share > 0) & chosen).astype(np.int64)
-        if len(centres):
-            index = {name: t for t, name in enumerate(pair.experts[role].species)}
-            types = np.array([index[name] for name in species], dtype=np.int64)
-            work.append(ExpertWork(role, centres, share[centres], types))
-    return work
+    types = {role: atom_types(expert, species) for role, expert in pair.experts.items()}
+    terms = [
+        Term(term.expert, np.where(chosen, term.coefficients, 0.0))
+        for term in mixture_terms(weights)
+        if term.expert in types
+    ]
+    return divide([terms], types)
 
 
 def tensors(atoms: Atoms, device: str) -> tuple[Tensor, Tensor]:

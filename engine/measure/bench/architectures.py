@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from duetto.errors import InputError
 from duetto.experts.allegro.architecture import AllegroArchitecture, BesselEmbedding, MLPShape
+from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.allegro.folding import random_weights
-from duetto.experts.pair import Expert, ExpertPair
+from duetto.experts.pair import ExpertPair
 from duetto.measure.bench.systems import LATTICE_CONSTANT
 
 _SIZES = {
@@ -66,7 +67,7 @@ def random_pair(
         if name is not None:
             architecture = architecture_named(name, r_max, species)
             weights = random_weights(architecture, seed if role == "hf" else seed + 1)
-            experts[role] = Expert(architecture, weights)
+            experts[role] = AllegroExpert(architecture, weights)
     return ExpertPair(
         hf=experts["hf"], lf=experts.get("lf"), provenance={"weights": f"random, seed {seed}"}
     )

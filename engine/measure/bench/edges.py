@@ -9,41 +9,39 @@ from ase.geometry import complete_cell
 from numpy.typing import NDArray
 
 from duetto.errors import InputError
-from duetto.experts.allegro.architecture import AllegroArchitecture
+from duetto.experts.base import Expert, cutoff_matrix, types_of
 from duetto.experts.pair import ExpertPair
 
 Counts = dict[str, NDArray[np.int64]]
 
 
-def edges_per_atom(architecture: AllegroArchitecture, atoms: Atoms) -> NDArray[np.int64]:
+def edges_per_atom(expert: Expert, atoms: Atoms) -> NDArray[np.int64]:
     """Number of neighbours (A,) within the expert's cutoff of their pair of types.
 
     Raises:
         InputError: the expert does not know a species.
     """
-    index = {name: t for t, name in enumerate(architecture.type_names)}
+    index = types_of(expert)
     unknown = sorted(set(atoms.symbols) - set(index))
     if unknown:
         known = ", ".join(index)
         raise InputError(f"the structure has {', '.join(unknown)}; the pair knows {known}")
     types = np.array([index[symbol] for symbol in atoms.symbols])
-    search = vesin.NeighborList(cutoff=architecture.r_max, full_list=True)
+    cutoffs = cutoff_matrix(expert).numpy()
+    search = vesin.NeighborList(cutoff=float(cutoffs.max()), full_list=True)
     i, j, distance = search.compute(
         points=atoms.positions,
         box=complete_cell(np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)),
         periodic=atoms.pbc,
         quantities="ijd",
     )
-    cutoffs = np.array(architecture.cutoffs)
     within = distance < cutoffs[types[i], types[j]]
     return np.bincount(i[within].astype(np.int64), minlength=len(atoms))
 
 
 def count_edges(pair: ExpertPair, atoms: Atoms) -> Counts:
     """`edges_per_atom` of each expert, by role."""
-    return {
-        role: edges_per_atom(expert.architecture, atoms) for role, expert in pair.experts.items()
-    }
+    return {role: edges_per_atom(expert, atoms) for role, expert in pair.experts.items()}
 
 
 def mixture_edges(counts: Counts, weights: NDArray[np.float64]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from duetto.experts.pair import Expert
+from duetto.experts.allegro.expert import AllegroExpert
 from duetto.measure.bench import nequip_engines as nequip
 from duetto.measure.bench.agreement import require_agreement, tensors
 from duetto.measure.bench.own_engines import own_potential
@@ -21,7 +21,7 @@ class ForeignEngines:
         """Remember what is asked for; nothing is imported yet."""
         assert settings.pair.hf is not None
         self.settings, self.say = settings, say
-        self._expert: Expert = settings.pair.hf
+        self._expert = settings.pair.hf
         self._models: dict[str, Any] = {}
         self._left_out: set[tuple[str, str]] = set()
 
@@ -49,6 +49,10 @@ class ForeignEngines:
 
     def _wanted(self) -> list[tuple[str, str]]:
         """Engine and interface of all that can run here."""
+        if not isinstance(self._expert, AllegroExpert):
+            if any(engine.startswith("nequip") for engine in self.settings.engines):
+                self.say(f"nequip is left out: the expert hf is of the kind {self._expert.kind}")
+            return []
         result = []
         for engine in self.settings.engines:
             for interface in self.settings.interfaces if engine.startswith("nequip") else ():
@@ -112,10 +116,14 @@ class ForeignEngines:
             searches,
         )
 
+    def _allegro(self) -> AllegroExpert:
+        assert isinstance(self._expert, AllegroExpert)
+        return self._expert
+
     def _eager(self) -> Any:
         if "eager" not in self._models:
             s = self.settings
-            self._models["eager"] = nequip.eager(self._expert, s.dtype, s.device)
+            self._models["eager"] = nequip.eager(self._allegro(), s.dtype, s.device)
         return self._models["eager"]
 
     def _model(self, engine: str, interface: str, case: Case) -> Any:
@@ -125,7 +133,7 @@ class ForeignEngines:
         s, target = self.settings, "batch" if interface == "torch_sim" else "ase"
         if target not in self._models:
             path = nequip.compiled(
-                self._expert,
+                self._allegro(),
                 s.dtype,
                 s.device,
                 case.atoms,

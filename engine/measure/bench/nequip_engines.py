@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from duetto.conversion.model import nequip_model
 from duetto.environment import package_versions, processor_name
-from duetto.experts.pair import Expert, ExpertPair
+from duetto.experts.allegro.expert import AllegroExpert
+from duetto.experts.pair import ExpertPair
 
 Data = dict[str, Tensor]
 LIST_BACKENDS = ("matscipy", "vesin")
@@ -81,13 +82,13 @@ class NequipInput:
         return moved
 
 
-def eager(expert: Expert, dtype: str, device: str) -> nn.Module:
+def eager(expert: AllegroExpert, dtype: str, device: str) -> nn.Module:
     """nequip's model as Python runs it."""
     return nequip_model(expert, dtype).to(device)
 
 
 def compiled(
-    expert: Expert,
+    expert: AllegroExpert,
     dtype: str,
     device: str,
     atoms: Atoms,

@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from duetto.errors import InputError
+from duetto.experts.base import max_cutoff
 from duetto.measure.bench.edges import count_edges
 from duetto.measure.bench.foreign_engines import ForeignEngines
 from duetto.measure.bench.memory import memory_per_atom
@@ -209,7 +210,7 @@ def _memory(case: Case, settings: BenchSettings, candidate: Candidate) -> float 
 
 
 def _conditions(settings: BenchSettings) -> dict[str, Any]:
-    r_max = {role: e.architecture.r_max for role, e in settings.pair.experts.items()}
+    r_max = {role: max_cutoff(e) for role, e in settings.pair.experts.items()}
     return {
         "architecture": settings.architecture,
         "lf_architecture": settings.lf_architecture,

@@ -64,8 +64,13 @@ class StageCost:
         return self.edge * edges + self.centre * centres + self.slot * slots
 
 
-def stage_costs(expert: CPUExpert) -> dict[str, StageCost]:
-    """Costs of all stages of an expert, by the names that the stages report."""
+def stage_costs(expert: object) -> dict[str, StageCost]:
+    """Costs of all stages of an expert's kernel, by the names that the stages report.
+
+    Kernels whose operations nobody has counted have none, and no floor.
+    """
+    if not isinstance(expert, CPUExpert):
+        return {}
     costs = _Costs(expert)
     stages = costs.embedding() | costs.readout() | costs.both_ends()
     for layer in range(expert.L):

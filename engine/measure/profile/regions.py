@@ -20,13 +20,14 @@ from duetto.md.integrators import velocity_verlet
 from duetto.md.state import initial_state
 from duetto.measure.bench.agreement import check_with_reference, expert_work, tensors
 from duetto.measure.bench.edges import count_edges
-from duetto.measure.profile.cost import Amount, stage_costs
+from duetto.measure.profile.cost import Amount, StageCost, stage_costs
 from duetto.measure.profile.peaks import Peaks, measure_peaks
 from duetto.measure.profile.recorder import Recorder, Span, milliseconds
 from duetto.measure.turns import time_in_turns
-from duetto.potential.base import Evaluation, ExpertWork
+from duetto.potential.base import Evaluation
 from duetto.potential.cpu import CPUBackend
 from duetto.potential.mixture import Potential
+from duetto.potential.terms import ExpertWork
 
 REGIONS = ("complex", "blend", "simple")
 _TEMPERATURE_K = 300.0
@@ -161,7 +162,7 @@ def profile(potential: Potential, atoms: Atoms, rounds: int = 5) -> Profile:
     rounds_of_spans: list[tuple[Span, ...]] = []
 
     def evaluate() -> Evaluation:
-        return backend.evaluate(positions, cell, potential.neighbor_list, list(jobs.values()))
+        return backend.evaluate(positions, cell, potential.neighbor_list, list(jobs.values()))[0]
 
     def listened() -> None:
         recorder = Recorder(names)
@@ -265,14 +266,15 @@ def _job_profiles(
         operations = []
         for stage in (stage for owner, stage in times if owner == name):
             group, _, operation = stage.partition("/")
-            amount = costs[stage].total(edges, len(job.centres), in_list)
+            cost = costs.get(stage, StageCost())
+            amount = cost.total(edges, len(job.centres), in_list)
             operations.append(
                 Operation(
                     stage=group,
                     name=operation,
                     ms=times[name, stage] / backend.threads,
                     amount=amount,
-                    floor_ms=peaks.floor_ms(amount.flops, amount.bytes, costs[stage].streams),
+                    floor_ms=peaks.floor_ms(amount.flops, amount.bytes, cost.streams),
                 )
             )
         region, n = name.split()[0], len(job.centres)

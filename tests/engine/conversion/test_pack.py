@@ -15,7 +15,8 @@ from duetto.conversion import check as packing_check
 from duetto.conversion import pack as packing
 from duetto.conversion.pack import pack
 from duetto.errors import InputError
-from duetto.experts.pair import Expert, ExpertPair
+from duetto.experts.allegro.expert import AllegroExpert
+from duetto.experts.pair import ExpertPair
 from tests.architectures import ARCHITECTURES, build
 from tests.engine.cotrain.training import (
     expert_config,
@@ -115,7 +116,7 @@ def test_check_holds_in_float32_too(name: str) -> None:
     from duetto.conversion.expert import expert_from_nequip
 
     model = build(name, dtype="float32")
-    expert = Expert(*expert_from_nequip(model))
+    expert = AllegroExpert(*expert_from_nequip(model))
     assert max(packing_check.check_against_nequip(expert, model).values()) < 1e-11
 
 
@@ -126,7 +127,7 @@ def test_wrong_weight_is_noticed() -> None:
     architecture, weights = expert_from_nequip(model)
     weights["product.0"] = weights["product.0"] * (1 + 1e-6)
     with pytest.raises(InputError, match="deviate from nequip's"):
-        packing_check.check_against_nequip(Expert(architecture, weights), model)
+        packing_check.check_against_nequip(AllegroExpert(architecture, weights), model)
 
 
 def test_failed_check_writes_nothing(

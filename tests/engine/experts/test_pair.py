@@ -18,8 +18,9 @@ from duetto.experts.allegro.architecture import (
     SplineEmbedding,
     ZBLTerm,
 )
+from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.allegro.folding import random_weights
-from duetto.experts.pair import Expert, ExpertPair
+from duetto.experts.pair import ExpertPair
 from tests.pairs import architecture, high_fidelity, low_fidelity, mismatched_pair
 
 
@@ -133,9 +134,9 @@ def test_weights_that_do_not_fit_are_named() -> None:
         "environment": weights["environment"] * float("nan"),
     }.items():
         with pytest.raises(InputError, match=name):
-            Expert(a, weights | {name: wrong})
+            AllegroExpert(a, weights | {name: wrong})
     with pytest.raises(InputError, match=r"energy\.shift"):
-        Expert(a, {k: v for k, v in weights.items() if k != "energy.shift"})
+        AllegroExpert(a, {k: v for k, v in weights.items() if k != "energy.shift"})
 
 
 def read_parts(path: Path) -> tuple[dict, bytes]:

@@ -306,7 +306,7 @@ def test_rows_are_appended_with_where_they_are_from(tmp_path: Path) -> None:
 
 def test_table_shows_what_was_not_measured_as_a_dash() -> None:
     row = Row(
-        *("pt", "lf32", None, 4.0, None, 10, 100, 1.0, "full_hf", "model", "torch", "cpu"),
+        *("pt", "lf32", None, 4.0, None, 10, 100, 1.0, "full_hf", "model", "numba", "cpu"),
         *("float32", 1, 2.0, 1.0, None, 20.0, None, None, None, 1.0, None, None, None, 1e-7),
         *("reference", 3, "system"),
     )

@@ -16,8 +16,9 @@ from ase import Atoms
 
 from duetto.cli import main as cli
 from duetto.errors import InputError
+from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.allegro.folding import random_weights
-from duetto.experts.pair import Expert, ExpertPair
+from duetto.experts.pair import ExpertPair
 from duetto.kernels.cpu.expert import CPUExpert, Listener
 from duetto.measure.bench.agreement import tensors
 from duetto.measure.bench.architectures import architecture_named, random_pair
@@ -219,13 +220,13 @@ def _count_products(expert: CPUExpert) -> list[int]:
     return done
 
 
-def _expert(name: str) -> Expert:
+def _expert(name: str) -> AllegroExpert:
     architecture = architecture_named(name, 4.5, ("Pt", "C", "O"))
-    return Expert(architecture, random_weights(architecture, 0))
+    return AllegroExpert(architecture, random_weights(architecture, 0))
 
 
 def test_operations_per_edge_of_a_standard_expert() -> None:
-    expert = CPUBackend({"hf": _expert("hf64").fold()}, torch.float32).experts["hf"]
+    expert = CPUBackend({"hf": _expert("hf64")}, torch.float32).experts["hf"]
     costs = stage_costs(expert).values()
     neighbours = 54
     products = sum(cost.edge.products + cost.centre.products / neighbours for cost in costs)
@@ -309,8 +310,7 @@ def test_nothing_to_move_or_to_predict_from_is_said(
 
 def test_stages_are_timed_on_the_cpu_only(potential: Potential, atoms: Atoms) -> None:
     other = same_potential(potential, potential.weights)
-    folded = {role: expert.fold() for role, expert in potential.pair.experts.items()}
-    other.backend = ReferenceBackend(folded, torch.float32)
+    other.backend = ReferenceBackend(potential.pair.experts, torch.float32)
     with pytest.raises(InputError, match="stages are timed on cpu"):
         profile(other, atoms)
 

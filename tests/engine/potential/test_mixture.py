@@ -11,8 +11,9 @@ from ase import Atoms
 
 from duetto.errors import InputError, RunStopped
 from duetto.experts.pair import ExpertPair
+from duetto.potential.choice import precision_of
 from duetto.potential.cpu import CPUBackend
-from duetto.potential.mixture import Potential, precision_of
+from duetto.potential.mixture import Potential
 from duetto.potential.reference import ReferenceBackend, _float32_products
 from tests.pairs import high_fidelity, low_fidelity, mismatched_pair
 from tests.structures import structures
@@ -175,7 +176,7 @@ def test_threads_and_chunks_do_not_change_a_bit(threads: int, monkeypatch) -> No
     p = potential(atoms, w, dtype="float32")
     results = []
     for count in (1, threads):
-        p.backend = CPUBackend(p._folded, torch.float32, count)
+        p.backend = CPUBackend(p.pair.experts, torch.float32, count)
         results.append(evaluate(p, atoms.positions, atoms.cell.array))
     assert torch.equal(results[0].forces, results[1].forces)
     assert torch.equal(results[0].virial, results[1].virial)
@@ -185,7 +186,7 @@ def test_reference_backend_agrees_on_every_kind_of_cell() -> None:
     for atoms in structures().values():
         p = potential(atoms, weights("blended", atoms))
         fast = evaluate(p, atoms.positions, atoms.cell.array)
-        p.backend = ReferenceBackend(p._folded, torch.float64)
+        p.backend = ReferenceBackend(p.pair.experts, torch.float64)
         slow = evaluate(p, atoms.positions, atoms.cell.array)
         torch.testing.assert_close(fast.energies, slow.energies, rtol=0, atol=1e-12)
         torch.testing.assert_close(fast.forces, slow.forces, rtol=0, atol=1e-12)
@@ -207,15 +208,15 @@ def test_self_check_passes_and_catches_a_wrong_backend(dtype: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "backend", "device", "dtype", "taken"),
     [
-        ("auto", "torch", "cpu", "float32", "fp32"),
-        ("auto", "torch", "cpu", "float64", "fp64"),
-        ("auto", "torch", "cuda", "float32", "fp32"),
+        ("auto", "numba", "cpu", "float32", "fp32"),
+        ("auto", "numba", "cpu", "float64", "fp64"),
+        ("auto", "reference", "cuda", "float32", "fp32"),
         ("auto", "triton", "cuda", "float32", "bf16x3"),
         ("fp32", "triton", "cuda:1", "float32", "fp32"),
-        ("tf32", "torch", "cuda", "float32", "tf32"),
+        ("tf32", "reference", "cuda", "float32", "tf32"),
         ("tf32", "triton", "cuda", "float32", None),
-        ("bf16x3", "torch", "cuda", "float32", None),
-        ("fp64", "torch", "cpu", "float64", None),
+        ("bf16x3", "reference", "cuda", "float32", None),
+        ("fp64", "numba", "cpu", "float64", None),
     ],
 )
 def test_precision_is_what_the_backend_has(asked, backend, device, dtype, taken) -> None:
@@ -232,7 +233,7 @@ def test_start_tells_precision_and_error(caplog: pytest.LogCaptureFixture) -> No
     assert p.precision == "fp32"
     with caplog.at_level(logging.INFO, "duetto"):
         error = p.self_check(torch.tensor(atoms.positions), torch.tensor(atoms.cell.array))
-    assert "backend torch with products in fp32" in caplog.text
+    assert "backend numba with products in fp32" in caplog.text
     assert f"agree with the float64 reference to {error:.1e} of the largest" in caplog.text
 
 
@@ -267,13 +268,13 @@ def test_a_callback_may_change_the_partition_before_the_evaluation() -> None:
     ("change", "message"),
     [
         ({"dtype": "float16"}, "float32 or float64"),
-        ({"backend": "cuda"}, "auto, torch, triton"),
+        ({"backend": "cuda"}, "auto, numba, triton, reference"),
         ({"device": "cuda"}, "no CUDA device|use cpu or cuda"),
         ({"skin": -1.0}, "skin"),
         ({"precision": "high", "dtype": "float32"}, "got 'high'; allowed .*: auto, fp32$"),
-        ({"precision": "bf16x3", "dtype": "float32"}, "backend torch on cpu: auto, fp32$"),
-        ({"precision": "tf32", "dtype": "float32"}, "backend torch on cpu: auto, fp32$"),
-        ({"precision": "fp32", "dtype": "float64"}, "float64 in backend torch on cpu: auto$"),
+        ({"precision": "bf16x3", "dtype": "float32"}, "backend numba on cpu: auto, fp32$"),
+        ({"precision": "tf32", "dtype": "float32"}, "backend numba on cpu: auto, fp32$"),
+        ({"precision": "fp32", "dtype": "float64"}, "float64 in backend numba on cpu: auto$"),
     ],
 )
 def test_bad_settings_are_named(change: dict, message: str) -> None:

@@ -12,10 +12,10 @@ from ase import Atoms
 
 from duetto.errors import InputError, RunStopped
 from duetto.experts.allegro.architecture import MLPShape
-from duetto.experts.pair import Expert, ExpertPair
+from duetto.experts.allegro.expert import AllegroExpert
+from duetto.experts.pair import ExpertPair
 from duetto.potential.base import Evaluation
 from duetto.potential.mixture import Potential
-from duetto.potential.reference import ReferenceBackend
 from duetto.potential.triton import TritonBackend
 from tests.pairs import high_fidelity, low_fidelity, mismatched_pair
 from tests.structures import structures
@@ -33,11 +33,10 @@ def covered_by_torch() -> ExpertPair:
 
 def potential(atoms: Atoms, w: np.ndarray, pair: ExpertPair, skin: float = 0.5) -> Potential:
     """A potential on the triton backend, wherever that runs here."""
-    p = Potential(pair, list(atoms.symbols), w, atoms.pbc, backend="torch", skin=skin)
-    p.device = DEVICE
-    p.backend = TritonBackend(p._folded, DEVICE, "fp32")
-    p.set_weights(w)
-    return p
+    backend = TritonBackend(pair.experts, DEVICE, "fp32")
+    return Potential(
+        pair, list(atoms.symbols), w, atoms.pbc, device=DEVICE, backend=backend, skin=skin
+    )
 
 
 def evaluate(p: Potential, atoms: Atoms) -> Evaluation:
@@ -46,9 +45,8 @@ def evaluate(p: Potential, atoms: Atoms) -> Evaluation:
 
 def reference(p: Potential, atoms: Atoms) -> Evaluation:
     plain = Potential(
-        p.pair, p.species, p.weights, p.pbc, backend="torch", dtype="float64", skin=0.0
+        p.pair, p.species, p.weights, p.pbc, backend="reference", dtype="float64", skin=0.0
     )
-    plain.backend = ReferenceBackend(plain._folded, torch.float64)
     return evaluate(plain, atoms)
 
 
@@ -182,7 +180,7 @@ def test_clash_names_an_atom() -> None:
     assert float(evaluate(p, atoms).forces.abs().max()) == 0.0
 
 
-def scaled(expert: Expert, factor: float) -> Expert:
+def scaled(expert: AllegroExpert, factor: float) -> AllegroExpert:
     """The same expert in units `factor` times smaller."""
     weights = {k: v * (factor if k == "energy.scale" else 1.0) for k, v in expert.weights.items()}
     return replace(expert, weights=weights)
