@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from duetto.errors import InputError
@@ -20,7 +21,9 @@ from duetto.experts.allegro.architecture import (
 )
 from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.allegro.folding import random_weights
+from duetto.experts.kinds import expert_class
 from duetto.experts.pair import ExpertPair
+from duetto.files import content_hash
 from tests.pairs import architecture, high_fidelity, low_fidelity, mismatched_pair
 
 
@@ -95,7 +98,7 @@ def test_missing_foreign_and_newer_files_say_what_they_are(tmp_path: Path) -> No
     with pytest.raises(InputError, match="not one that `duetto pack` wrote"):
         ExpertPair.load(tmp_path / "other.safetensors")
     header, body = read_parts(saved(tmp_path / "new.duetto"))
-    header["__metadata__"]["format_version"] = "2"
+    header["__metadata__"]["format_version"] = "3"
     write_parts(tmp_path / "new.duetto", header, body)
     with pytest.raises(InputError, match="update Duetto"):
         ExpertPair.load(tmp_path / "new.duetto")
@@ -190,3 +193,28 @@ def test_a_thousand_damaged_files_never_pass_for_another_pair(tmp_path: Path) ->
     for message in refused:
         assert str(path) in message
         assert "\n" not in message
+
+
+def test_a_file_of_version_1_holds_allegro_and_does_not_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "old.duetto"
+    pair = mismatched_pair()
+    pair.save(path)
+    with safe_open(path, framework="pt") as stream:
+        metadata = stream.metadata()
+        tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    header = json.loads(metadata["header"])
+    for description in header["experts"].values():
+        assert description.pop("kind") == "allegro"
+    text = json.dumps(header, sort_keys=True)
+    metadata |= {
+        "format_version": "1",
+        "header": text,
+        "content_hash": content_hash(text, tensors),
+    }
+    save_file(tensors, path, metadata)
+    assert ExpertPair.load(path).content_hash == pair.content_hash
+
+
+def test_an_unknown_kind_is_named() -> None:
+    with pytest.raises(InputError, match=r"kind 'snap' is not one of .*allegro"):
+        expert_class("snap")

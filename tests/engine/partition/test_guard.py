@@ -36,11 +36,13 @@ class ToyPotential:
     def __init__(self, species, weights, *, pbc=(True, True, False), seen=KNOWN, cutoffs=None):
         types = ("C", "O", "Pt")
         cutoffs = cutoffs or ((R_MAX,) * 3,) * 3
-        architecture = SimpleNamespace(type_names=types, r_max=R_MAX, cutoffs=cutoffs)
         provenance = {} if seen is None else {"lf": {"seen_pairs": seen}}
         self.pair = SimpleNamespace(
             hf=SimpleNamespace(),
-            lf=SimpleNamespace(architecture=architecture),
+            lf=SimpleNamespace(
+                species=types,
+                cutoff=lambda centre, other: cutoffs[types.index(centre)][types.index(other)],
+            ),
             provenance=provenance,
         )
         self.species = list(species)
