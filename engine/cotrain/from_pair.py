@@ -9,6 +9,7 @@ from torch import nn
 from duetto.conversion.model import nequip_model
 from duetto.cotrain.folded_model import evaluates_folded, fold_model
 from duetto.errors import InputError
+from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.pair import ExpertPair
 
 
@@ -24,11 +25,16 @@ def ModelFromPair(
         model_dtype: "float32" or "float64".
 
     Raises:
-        InputError: the file cannot be read, lacks the expert, or knows other types.
+        InputError: the file cannot be read, lacks the expert, knows other types, or the expert is
+            not Allegro.
     """
     expert = ExpertPair.load(pair).experts.get(role)
     if expert is None:
         raise InputError(f"{pair}: the pair lacks the expert {role}")
+    if not isinstance(expert, AllegroExpert):
+        raise InputError(
+            f"{pair}: {role} is of the kind {expert.kind}; only allegro can be trained"
+        )
     if tuple(type_names) != expert.species:
         raise InputError(
             f"{pair}: the types of {role} are {' '.join(expert.species)}, and type_names says "
