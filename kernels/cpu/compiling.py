@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,15 +26,31 @@ class _Cache(FunctionCache):
     equals that of another process, so a function that calls another would never be found.
     """
 
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._source = Path(inspect.getfile(function)).name
+
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return (sig, codegen.magic_tuple(), _source_stamp(), _closure(self._py_func))
+        return (sig, codegen.magic_tuple(), _source_stamp(self._source), _closure(self._py_func))
+
+
+_IMPORTED = re.compile(r"^from duetto\.kernels\.cpu(?:\.(\w+) import| import (.+))$", re.MULTILINE)
 
 
 @functools.cache
-def _source_stamp() -> str:
-    """Hash of all the sources beside this file."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()
+def _source_stamp(name: str) -> str:
+    """Hash of a source beside this file and of all that it takes from others, itself or through
+    them: what may be compiled into its functions."""
+    folder, wanted, contents = Path(__file__).parent, [name, Path(__file__).name], {}
+    while wanted:
+        source = wanted.pop()
+        if source in contents or not (folder / source).is_file():
+            continue
+        contents[source] = (folder / source).read_bytes()
+        for module, modules in _IMPORTED.findall(contents[source].decode()):
+            wanted += [f"{one.strip()}.py" for one in (module or modules).split(",")]
+    parts = [part for source in sorted(contents) for part in (source.encode(), contents[source])]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def _closure(function: Callable[..., Any]) -> tuple[Any, ...]:

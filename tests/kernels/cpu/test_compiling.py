@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from duetto.kernels.cpu import compiling
 from duetto.kernels.cpu.dense import dense
@@ -45,15 +46,27 @@ def test_what_a_function_was_given_is_part_of_its_key() -> None:
     assert compiling._plain(np.float32(1.0)) != compiling._plain(np.float64(1.0))
 
 
-def test_key_holds_every_source(monkeypatch) -> None:
-    before = compiling._source_stamp()
+@pytest.mark.parametrize(
+    ("source", "changed", "concerned"),
+    [
+        ("dense.py", "dense.py", True),
+        ("dense.py", "vector.py", True),  # through product and activation
+        ("dense.py", "compiling.py", True),
+        ("dense.py", "radial.py", False),
+        ("expert.py", "stages.py", True),
+    ],
+)
+def test_key_holds_every_source_that_is_compiled_in(
+    source: str, changed: str, concerned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiling._source_stamp.cache_clear()
+    before = compiling._source_stamp(source)
     read = Path.read_bytes
-    changed = "vector.py"
     monkeypatch.setattr(
         Path, "read_bytes", lambda self: read(self) + (b"#" if self.name == changed else b"")
     )
     compiling._source_stamp.cache_clear()
-    assert compiling._source_stamp() != before
+    assert (compiling._source_stamp(source) != before) == concerned
     monkeypatch.undo()
     compiling._source_stamp.cache_clear()
-    assert compiling._source_stamp() == before
+    assert compiling._source_stamp(source) == before
