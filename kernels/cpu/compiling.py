@@ -34,13 +34,17 @@ class _Cache(FunctionCache):
         return (sig, codegen.magic_tuple(), _source_stamp(self._source), _closure(self._py_func))
 
 
-_IMPORTED = re.compile(r"^from duetto\.kernels\.cpu(?:\.(\w+) import| import (.+))$", re.MULTILINE)
+_IMPORTED = re.compile(
+    r"^\s*from duetto\.kernels\.cpu(?:\.(\w+) import.*| import (.+))$", re.MULTILINE
+)
 
 
 @functools.cache
 def _source_stamp(name: str) -> str:
-    """Hash of a source beside this file and of all that it takes from others, itself or through
-    them: what may be compiled into its functions."""
+    """Hash of a source beside this file, and of all that may be compiled into its functions.
+
+    That is what it imports from this folder, and what those import.
+    """
     folder, wanted, contents = Path(__file__).parent, [name, Path(__file__).name], {}
     while wanted:
         source = wanted.pop()
