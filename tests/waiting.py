@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from duetto.md.device import DeviceStage
+from duetto.md.loop import _arrived
+from duetto.md.repartition import Partition
 from duetto.md.state import State
 
 
 def wait_for_every_record(
-    state: State, device: DeviceStage, end: int, every: int
+    state: State, device: DeviceStage, end: int, every: int, partition: Partition | None
 ) -> Iterator[State]:
     """In the place of `duetto.md.loop._one_record_behind`: no step is taken ahead of a state."""
     while state.step < end:
         device.launch(min(every - state.step % every, end - state.step))
-        state = device.finish().after(state)
+        state = _arrived(state, device.finish(), partition)
         yield state

@@ -24,6 +24,19 @@ class Nearest(NamedTuple):
     point: Indices
 
 
+class Pairs(NamedTuple):
+    """Pairs of a `query` (P,) and a `point` (P,) at a `distance` (P,), Å.
+
+    `shift` (P, 3), whole numbers as floats: which image of the point, in cell vectors, from the
+    positions as they are given, wrapped or not.
+    """
+
+    query: Indices
+    point: Indices
+    distance: Array
+    shift: Array
+
+
 def wrap(positions: Array, cell: Array, pbc: npt.NDArray[np.bool_]) -> Array:
     """Positions (A, 3) moved into the cell along its periodic vectors.
 
@@ -81,6 +94,32 @@ def nearest(
         pick = (np.arange(len(queries)), itself.astype(np.int64))
         distance, hit = distance[pick], hit[pick]
     return Nearest(distance, np.append(source, -1)[hit])
+
+
+def pairs_within(
+    queries: Array, points: Array, cell: Array, pbc: npt.NDArray[np.bool_], limit: float
+) -> Pairs:
+    """All pairs of a query and an image of a point closer than `limit`, in no special order.
+
+    A query that coincides with a point is a pair, too.
+
+    Args:
+        queries: (Q, 3), Å.
+        points: (P, 3), Å.
+        cell: (3, 3), rows are the vectors, Å.
+        pbc: (3,).
+        limit: Å.
+    """
+    if not len(queries) or not len(points):
+        none = np.zeros(0, dtype=np.int64)
+        return Pairs(none, none, np.zeros(0), np.zeros((0, 3)))
+    wrapped, images, source = _write_images_out(queries, points, cell, pbc, limit)
+    found = cKDTree(wrapped).sparse_distance_matrix(cKDTree(images), limit, output_type="ndarray")
+    i, image = found["i"].astype(np.int64), found["j"].astype(np.int64)
+    j = source[image]
+    lattice = (images[image] - wrapped[i]) - (points[j] - queries[i])
+    shift = np.where(pbc, np.round(lattice @ np.linalg.inv(complete_basis(cell, pbc))), 0.0)
+    return Pairs(i, j, found["v"], shift)
 
 
 def complete_basis(cell: Array, pbc: npt.NDArray[np.bool_]) -> Array:

@@ -24,8 +24,10 @@ from duetto.demo.summary import build_report, render_summary
 from duetto.demo.timing import Speed, measure_speed
 from duetto.errors import InputError
 from duetto.files import atomic_write
+from duetto.md.repartition import between_steps
 from duetto.md.state import Potential, State
 from duetto.partition.guard import Guard
+from duetto.partition.keeper import Keeper
 from duetto.partition.regions import RegionCounts, count_regions
 from duetto.run.config import RunConfig, load_config
 from duetto.run.files import CHECKPOINT, RunFiles
@@ -150,17 +152,16 @@ def _compute(
     species, pbc = atoms.get_chemical_symbols(), atoms.pbc.tolist()
     mixture = model.potential(species, weights, pbc)
     full_hf = model.potential(species, np.ones(len(atoms)), pbc)
-    guard = Guard.from_config(config.guard)
-    guard.attach(mixture)
+    keeper = Keeper.of(Guard.from_config(config.guard), mixture)
     state = begin(config, atoms, mixture, model.device)
-    state = replace(state, e_repartition=guard.e_repartition)
+    state = between_steps(state, mixture, keeper, rebuilt=True)
     checks = _self_checks(state, mixture=mixture, full_hf=full_hf)
     say(
         f"{structure.file.name}: {len(atoms)} atoms, {counts.n_complex} complex, "
         f"{counts.n_blend} blend, {counts.n_simple} simple"
     )
     say(", ".join(f"{name} {value}" for name, value in model.describe().items()))
-    records, final = _run_both(settings, config, state, mixture, full_hf, guard, say)
+    records, final = _run_both(settings, config, state, mixture, full_hf, keeper, say)
     say(f"forces of full HF on {SNAPSHOTS} snapshots of the mixture")
     comparison = compare(records["mixture"].snapshots, full_hf, state.cell)
     say("step times on the large slab, in turns")
@@ -206,7 +207,7 @@ def _run_both(
     state: State,
     mixture: Potential,
     full_hf: Potential,
-    guard: Guard,
+    keeper: Keeper,
     say: Callable[[str], None],
 ) -> tuple[dict[str, NVERecord], State]:
     """Warm up, then run mixture and full HF from the same positions and velocities."""
@@ -215,9 +216,9 @@ def _run_both(
     steps, warming = nve_steps(config), sum(stage.steps for stage in config.stages[:-1])
     with closing(_files(config, settings.output)) as files:
         say(f"mixture: warming up for {warming} steps, then {steps} steps at constant energy")
-        start = warm_up(config, state, mixture, guard, files)
+        start = warm_up(config, state, mixture, keeper, files)
         record, final = run_nve(
-            config, start, mixture, files, label="mixture", guard=guard, snapshots=SNAPSHOTS
+            config, start, mixture, files, label="mixture", keeper=keeper, snapshots=SNAPSHOTS
         )
     with closing(_files(config, settings.output / "full_hf")) as files:
         say(f"full HF: the same {steps} steps from the same start")

@@ -17,7 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from duetto.errors import InputError
 from duetto.md.loop import NVE, run_md
 from duetto.md.state import Potential, State, initial_state, with_forces
-from duetto.partition.guard import Guard
+from duetto.partition.keeper import Keeper
 from duetto.run.config import NVEStage, RunConfig
 from duetto.run.files import RunFiles
 from duetto.run.run import limits_of, stages_of
@@ -98,7 +98,7 @@ def nve_steps(config: RunConfig) -> int:
 
 
 def warm_up(
-    config: RunConfig, state: State, potential: Potential, guard: Guard, files: RunFiles
+    config: RunConfig, state: State, potential: Potential, keeper: Keeper, files: RunFiles
 ) -> State:
     """Run all stages but the last; return the state from which both runs start."""
     stages = stages_of(config)[:-1]
@@ -109,7 +109,7 @@ def warm_up(
         stages,
         timestep_fs=config.timestep_fs,
         limits=limits_of(config),
-        guard=guard,
+        partition=keeper,
     )
     total = sum(stage.steps for stage in stages)
     for state in progress(states, total, "warming up"):
@@ -124,7 +124,7 @@ def run_nve(
     files: RunFiles,
     *,
     label: str,
-    guard: Guard | None = None,
+    keeper: Keeper | None = None,
     snapshots: int = 0,
 ) -> tuple[NVERecord, State]:
     """Run the last stage from `state`; return its record and its last state.
@@ -135,7 +135,7 @@ def run_nve(
         potential: what computes the forces.
         files: where the table and the trajectory go.
         label: of the progress bar.
-        guard: looks on, if there is one.
+        keeper: keeps the partition, if somebody does.
         snapshots: how many to keep, evenly spaced, the last step among them.
     """
     record = NVERecord(state.n_atoms)
@@ -149,7 +149,7 @@ def run_nve(
         [NVE(steps)],
         timestep_fs=config.timestep_fs,
         limits=limits_of(config),
-        guard=guard,
+        partition=keeper,
     )
     for state in progress(states, steps, label):
         record.add(state)

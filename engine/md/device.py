@@ -15,7 +15,7 @@ from duetto.md.state import ACCELERATION, BOLTZMANN_EV_PER_K, State
 from duetto.potential.base import Bath, Propagating, Start
 
 if TYPE_CHECKING:
-    from duetto.kernels.triton.dynamics import Snapshot
+    from duetto.kernels.triton.dynamics import Rebuild, Snapshot
 
 
 def stays_on_device(potential: Any) -> bool:
@@ -39,13 +39,19 @@ class PendingState:
 
     Attributes:
         snapshot: the numbers.
-        n_rebuilds: how often the list was built since the state before.
+        at_rebuilds: positions at which the list was built since the state before, with their
+            steps, in order.
         timestep_fs: fs.
     """
 
     snapshot: Snapshot
-    n_rebuilds: int
+    at_rebuilds: tuple[Rebuild, ...]
     timestep_fs: float
+
+    def rebuilds(self) -> Iterator[tuple[int, Tensor]]:
+        """Step and positions (A, 3) on the host of each rebuild since the state before."""
+        for rebuild in self.at_rebuilds:
+            yield rebuild.step, rebuild.wait()
 
     def after(self, state: State) -> State:
         """Wait for the numbers; return the state that they make of `state`, the one before."""
@@ -60,7 +66,7 @@ class PendingState:
             energies=now.energies,
             virial=-now.virial,
             list_reference=now.list_reference,
-            n_rebuilds=state.n_rebuilds + self.n_rebuilds,
+            n_rebuilds=state.n_rebuilds + len(self.at_rebuilds),
             thermostat_work=state.thermostat_work + float(now.heat),
             step=now.step,
             # A sum of decimal timesteps stays decimal, however many there are.
@@ -115,7 +121,7 @@ class DeviceStage:
         )
         self._dynamics = potential.propagator(start, timestep_fs, bath)
         self._dynamics.on_rebuild.append(self._rebuilt)
-        self._n_rebuilds = 0
+        self._rebuilds: list[Rebuild] = []
         self._left: list[tuple[Tensor, Tensor]] = []
 
     def launch(self, n_steps: int) -> None:
@@ -126,7 +132,7 @@ class DeviceStage:
                 the kernels hold, memory ran out, or a listener stopped the run.
         """
         dynamics, mixture = self._dynamics, self._dynamics.mixture
-        self._n_rebuilds = 0
+        self._rebuilds = []
         dynamics.heat.zero_()
         with self._explained():
             dynamics.launch(n_steps)
@@ -145,7 +151,7 @@ class DeviceStage:
         with self._explained():
             self._dynamics.finish()
             snapshot = self._dynamics.snapshot()
-        return PendingState(snapshot, self._n_rebuilds, self.timestep_fs)
+        return PendingState(snapshot, tuple(self._rebuilds), self.timestep_fs)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -167,12 +173,8 @@ class DeviceStage:
             ) from error
 
     def _rebuilt(self, dynamics: Any) -> None:
-        self._n_rebuilds += 1
+        """Keep what the guard is to see, once the host has time for it."""
         self.potential.count_rebuild()
-        for callback in list(self.potential.on_rebuild):
-            step = getattr(callback, "step", None)
-            if step is not None:
-                callback.step = dynamics.step + 1
-            callback(dynamics.positions, dynamics.cell, self.potential)
+        self._rebuilds.append(dynamics.rebuild_snapshot())
         if self.potential.neighbor_list is not self._list:
             raise RunStopped("the partition changed in a run that stays on the device")

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
-
-import torch
 
 from duetto.errors import InputError, RunStopped
-from duetto.md.device import DeviceStage, on_host, stays_on_device
+from duetto.md.device import DeviceStage, PendingState, on_host, stays_on_device
 from duetto.md.integrators import langevin_baoab, velocity_verlet
 from duetto.md.limits import Limits, check
-from duetto.md.repartition import end_with_old_weights
+from duetto.md.repartition import Partition, between_steps
 from duetto.md.state import Potential, State
 
 _log = logging.getLogger("duetto")
+
+STEPS_UNSEEN = 500
+"""How many steps the device takes at most before the host looks at the rebuilds among them: the
+positions of every one of them wait in the host's memory."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,6 @@ class Langevin:
 Stage = NVE | Langevin
 
 
-class Guard(Protocol):
-    """What the loop asks of the guard that looks on at each rebuild."""
-
-    step: int
-    e_repartition: float
-
-
 def run_md(
     state: State,
     potential: Potential,
@@ -80,7 +74,7 @@ def run_md(
     *,
     timestep_fs: float,
     limits: Limits | None = None,
-    guard: Guard | None = None,
+    partition: Partition | None = None,
     first_step: int | None = None,
     every: int = 1,
 ) -> Iterator[State]:
@@ -92,7 +86,7 @@ def run_md(
         stages: what to do, one after the other.
         timestep_fs: timestep, fs.
         limits: when to stop.
-        guard: is told the step, and its `e_repartition` (eV) is booked.
+        partition: who keeps it: is asked after every step, and what it books goes to the state.
         first_step: the step at which the first stage began; default: that of `state`. A resumed
             run gives 0, and the steps already done are skipped.
         every: where a stage can stay on the device, only states at multiples of this many steps
@@ -101,11 +95,11 @@ def run_md(
 
     Raises:
         RunStopped: energy, forces or velocities that are not finite, a limit exceeded, out of
-            memory, or the guard. The state yielded last is good.
+            memory, or the partition's guard. The state yielded last is good.
     """
     limits = limits or Limits()
     end = state.step if first_step is None else first_step
-    on_device = every > 1 and _may_stay_on_device(potential, guard)
+    on_device = every > 1 and _may_stay_on_device(potential, partition)
     if on_device:
         state = on_host(state)
     check(state, limits, constant_energy=False)
@@ -117,38 +111,50 @@ def run_md(
             continue
         if on_device:
             device = stage.on_device(state, potential, timestep_fs)
-            states = _one_record_behind(state, device, end, every)
+            states = _one_record_behind(state, device, end, every, partition)
         else:
-            states = _step_by_step(state, potential, stage, timestep_fs, guard, end)
+            states = _step_by_step(state, potential, stage, timestep_fs, partition, end)
         for state in states:
             check(state, limits, constant_energy=isinstance(stage, NVE))
             yield state
 
 
-def _may_stay_on_device(potential: Potential, guard: Guard | None) -> bool:
+def _may_stay_on_device(potential: Potential, partition: Partition | None) -> bool:
     if not stays_on_device(potential):
         return False
-    if getattr(guard, "policy", None) == "promote":
-        _log.info("the host takes every step, since the guard may promote atoms")
+    if partition is not None and partition.changes_weights:
+        _log.info("the host takes every step, since weights may change between them")
         return False
     return True
 
 
-def _one_record_behind(state: State, device: DeviceStage, end: int, every: int) -> Iterator[State]:
+def _one_record_behind(
+    state: State, device: DeviceStage, end: int, every: int, partition: Partition | None
+) -> Iterator[State]:
     """The states to be recorded; each while the device is on its way to the next."""
     step, pending = state.step, None
     while step < end:
-        n_steps = min(every - step % every, end - step)
+        n_steps = min(every - step % every, STEPS_UNSEEN - step % STEPS_UNSEEN, end - step)
         try:
             device.launch(n_steps)
         finally:  # where a step has failed, the state before is still to be had
             if pending is not None:
-                state = pending.after(state)
-                yield state
+                state = _arrived(state, pending, partition)
+                if state.step % every == 0:
+                    yield state
         pending = device.finish()
         step += n_steps
     if pending is not None:
-        yield pending.after(state)
+        yield _arrived(state, pending, partition)
+
+
+def _arrived(state: State, pending: PendingState, partition: Partition | None) -> State:
+    """The state that the device has reached, after a look at the rebuilds on the way there."""
+    after = pending.after(state)
+    if partition is not None:
+        for step, positions in pending.rebuilds():
+            partition.look(step, positions, state.cell)
+    return after
 
 
 def _step_by_step(
@@ -156,26 +162,27 @@ def _step_by_step(
     potential: Potential,
     stage: Stage,
     timestep_fs: float,
-    guard: Guard | None,
+    partition: Partition | None,
     end: int,
 ) -> Iterator[State]:
     while state.step < end:
-        state = _advance(state, potential, stage, timestep_fs, guard)
+        state = _advance(state, potential, stage, timestep_fs, partition)
         yield state
 
 
 def _advance(
-    state: State, potential: Potential, stage: Stage, timestep_fs: float, guard: Guard | None
+    state: State,
+    potential: Potential,
+    stage: Stage,
+    timestep_fs: float,
+    partition: Partition | None,
 ) -> State:
-    if guard is not None:
-        guard.step = state.step + 1
     before = state
     try:
         state = stage.advance(state, potential, timestep_fs)
-        if state.n_rebuilds != before.n_rebuilds and not torch.equal(state.weights, before.weights):
-            state = end_with_old_weights(state, before.weights, potential, timestep_fs)
+        if partition is None:
+            return state
+        rebuilt = state.n_rebuilds != before.n_rebuilds
+        return between_steps(state, potential, partition, rebuilt=rebuilt)
     except InputError as error:  # of the potential, about positions that the run led to
-        raise RunStopped(f"step {state.step + 1}: {error}; lower timestep_fs") from error
-    if guard is not None and guard.e_repartition != state.e_repartition:
-        state = replace(state, e_repartition=guard.e_repartition)
-    return state
+        raise RunStopped(f"step {before.step + 1}: {error}; lower timestep_fs") from error

@@ -129,13 +129,11 @@ def _outer_step(
             time_fs=round(state.time_fs + timestep_fs, 9),
         )
         if inner < every:
-            _tell_step(potential, state.step)
             fast = evaluated(potential.evaluate_fast, state).forces
             state = _kicked(state, timestep_fs, fast)
     rebuilds = potential.n_rebuilds - before
     if rebuilds:
         state = with_list(state, potential, rebuilds)
-    _tell_step(potential, state.step)
     state = with_forces(state, potential)
     return _kicked(state, 0.5 * timestep_fs, _boundary_forces(state, every))
 
@@ -150,13 +148,6 @@ def _boundary_forces(state: State, every: int) -> Tensor:
 def _kicked(state: State, time_fs: float, forces: Tensor) -> State:
     accelerations = forces * (ACCELERATION / state.masses)[:, None]
     return replace(state, velocities=state.velocities + time_fs * accelerations)
-
-
-def _tell_step(potential: Potential, step: int) -> None:
-    """Who looks on at rebuilds is told the inner step; the loop tells only the first."""
-    for callback in potential.on_rebuild:
-        if getattr(callback, "step", None) is not None:
-            callback.step = step  # type: ignore[attr-defined]
 
 
 def _split(potential: Potential) -> SplitInTime:

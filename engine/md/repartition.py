@@ -1,41 +1,66 @@
-"""Weights that change during a step."""
+"""Weights that change between two steps."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from duetto.md.state import ACCELERATION, Potential, State
+from duetto.md.state import Potential, State, with_evaluation, with_list
+from duetto.potential.base import Evaluation
 
 
-def end_with_old_weights(
-    state: State, old_weights: Tensor, potential: Potential, timestep_fs: float
+class Partition(Protocol):
+    """What dynamics asks of who keeps the partition.
+
+    Attributes:
+        e_repartition: what changed weights have cost so far, eV.
+        changes_weights: whether weights may change, so that the host must take every step.
+    """
+
+    @property
+    def e_repartition(self) -> float:
+        """See above."""
+
+    @property
+    def changes_weights(self) -> bool:
+        """See above."""
+
+    def look(self, step: int, positions: Tensor, cell: Tensor) -> None:
+        """Look at the positions (A, 3) in the cell (3, 3) of a step gone by; may stop the run."""
+
+    def between_steps(
+        self, step: int, positions: Tensor, cell: Tensor, potential: Any, *, rebuilt: bool
+    ) -> Evaluation | None:
+        """Change the weights if they must be; the evaluation with the new ones, None if not."""
+
+
+def between_steps(
+    state: State, potential: Potential, partition: Partition, *, rebuilt: bool
 ) -> State:
-    """The state after a step at whose end the weights changed, its last half kick put right.
+    """The state from which the next step starts, after `partition` was asked.
 
-    The guard changes weights where forces are evaluated, so the half kick that ends the step has
-    used the new forces. But the change of the energy is booked at the end of the step: until then
-    the old forces act,
+    The step that led to `state` has ended with the forces of the old weights,
 
         v(t + h) = v(t + h/2) + (h/2) F_old(t + h)/m,
 
-    and the new ones from then on. Otherwise the booked energy is short of (h/2) v·(F_new − F_old),
-    which is of first order in h.
+    and the next one begins with those of the new: what is booked is the change of the energy at
+    standing atoms. Were the last half kick by the new forces, the booked energy would be short of
+    (h/2) v·(F_new − F_old), which is of first order in h.
 
     Args:
-        state: after the step, with forces by the new weights.
-        old_weights: (A,) at the start of the step.
-        potential: whose neighbour list is left as `state` knows it.
-        timestep_fs: h, fs.
+        state: after a step, or at the very start.
+        potential: whose weights may change.
+        partition: who changes them.
+        rebuilt: whether the neighbour list was built anew in this step.
     """
-    hooks, potential.on_rebuild = potential.on_rebuild, []
-    try:
-        potential.set_weights(old_weights.cpu().numpy())
-        old_forces = potential.evaluate(state.positions, state.cell).forces
-        potential.set_weights(state.weights.cpu().numpy())
-        potential.rebuild(state.positions, state.cell)
-    finally:
-        potential.on_rebuild = hooks
-    change = (old_forces - state.forces) * (ACCELERATION / state.masses)[:, None]
-    return replace(state, velocities=state.velocities + 0.5 * timestep_fs * change)
+    before = potential.n_rebuilds
+    evaluation = partition.between_steps(
+        state.step, state.positions, state.cell, potential, rebuilt=rebuilt
+    )
+    if evaluation is None:
+        return state
+    state = with_evaluation(state, evaluation)
+    state = replace(state, e_repartition=partition.e_repartition)
+    return with_list(state, potential, potential.n_rebuilds - before)

@@ -136,15 +136,7 @@ def with_forces(state: State, potential: Potential) -> State:
         RunStopped: out of memory.
     """
     before = potential.n_rebuilds
-    evaluation = evaluated(potential.evaluate, state)
-    state = replace(
-        state,
-        energy=float(evaluation.energy),
-        energies=evaluation.energies,
-        forces=evaluation.forces,
-        virial=evaluation.virial,
-        slow_forces=evaluation.slow_forces,
-    )
+    state = with_evaluation(state, evaluated(potential.evaluate, state))
     rebuilds = potential.n_rebuilds - before
     return with_list(state, potential, rebuilds) if rebuilds else state
 
@@ -164,6 +156,18 @@ def evaluated(evaluate: Callable[[Tensor, Tensor], Evaluation], state: State) ->
             f"step {state.step}: out of memory with {state.n_atoms} atoms on "
             f"{state.positions.device}: {' '.join(str(error).split())[:200]}"
         ) from error
+
+
+def with_evaluation(state: State, evaluation: Evaluation) -> State:
+    """The same state with the energy, forces and virial of an evaluation at its positions."""
+    return replace(
+        state,
+        energy=float(evaluation.energy),
+        energies=evaluation.energies,
+        forces=evaluation.forces,
+        virial=evaluation.virial,
+        slow_forces=evaluation.slow_forces,
+    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,21 +1,23 @@
 """The rules a partition must keep while the atoms move, each a question to one configuration.
 
-Each is a search for nearest atoms, O(A log A), with no list of edges.
+Each is a search for near atoms. A `Search` that is handed in remembers which pairs can matter
+while the atoms move little, so that the next look costs a pass over the atoms and no tree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from duetto.atoms.describe import name_atom, surroundings
+from duetto.atoms.describe import name_atom
 from duetto.atoms.periodic import Array, Indices, across, nearest
 from duetto.errors import InputError
 from duetto.experts.base import max_cutoff
+from duetto.partition.search import Search
 
 if TYPE_CHECKING:
     from duetto.experts.base import Expert
@@ -73,14 +75,47 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Kinds:
+    """Which species each atom is, as numbers: strings of a million atoms are slow to compare.
+
+    Attributes:
+        symbols: (K,) the species, each once, in alphabetical order.
+        number: (A,) each atom's place in `symbols`.
+    """
+
+    symbols: tuple[str, ...]
+    number: Indices
+
+    @classmethod
+    def of(cls, species: Sequence[str]) -> Kinds:
+        """Number the species (A,) of all atoms."""
+        symbols = tuple(sorted(set(species)))
+        place = {symbol: k for k, symbol in enumerate(symbols)}
+        return cls(symbols, np.array([place[symbol] for symbol in species], dtype=np.int64))
+
+    def present(self, atoms: npt.NDArray[np.bool_] | Indices) -> tuple[str, ...]:
+        """The species among these atoms."""
+        counts = np.bincount(self.number[atoms], minlength=len(self.symbols))
+        return tuple(self.symbols[k] for k in np.flatnonzero(counts))
+
+    def are(self, symbols: Collection[str]) -> npt.NDArray[np.bool_]:
+        """(A,) whether each atom is of one of these species."""
+        return np.isin(self.symbols, list(symbols))[self.number]
+
+
+@dataclass(frozen=True)
 class Configuration:
-    """Positions (A, 3) in Å, cell (3, 3), pbc (3,), species (A,) and weights (A,) at one step."""
+    """Positions (A, 3) in Å, cell (3, 3), pbc (3,), kinds (A) and weights (A,) at one step."""
 
     positions: Array
     cell: Array
     pbc: npt.NDArray[np.bool_]
-    species: npt.NDArray[np.str_]
+    kinds: Kinds
     weights: Array
+
+    def species(self, atom: int) -> str:
+        """The chemical symbol of one atom."""
+        return self.kinds.symbols[self.kinds.number[atom]]
 
     def nearest(self, queries: Indices, points: Indices, limit: float) -> tuple[Array, Indices]:
         """For each query atom the distance to, and index of, the nearest other atom of `points`.
@@ -103,75 +138,97 @@ class Configuration:
     def name(self, atom: int) -> str:
         """Return index, species, weight and position in words."""
         weight = float(self.weights[atom])
-        return name_atom(atom, self.species[atom], self.positions[atom], weight)
-
-    def surroundings(self, atom: int, count: int = 4) -> str:
-        """Return the nearest atoms and their distances in words."""
-        return surroundings(atom, self.species, self.positions, self.cell, self.pbc, count)
+        return name_atom(atom, self.species(atom), self.positions[atom], weight)
 
 
-def find_unseen(now: Configuration, pair: ExpertPair) -> Finding | None:
+def find_unseen(
+    now: Configuration, pair: ExpertPair, search: Search | None = None
+) -> Finding | None:
     """Atoms that LF computes (w < 1) with a neighbour of a species LF never met beside theirs."""
     seen = seen_pairs(pair)
     if pair.lf is None or seen is None:
         return None
-    low = now.weights < 1
-    rows = []
-    for centre in np.unique(now.species[low]):
-        queries = np.flatnonzero(low & (now.species == centre))
-        for other in np.unique(now.species):
-            if (centre, other) not in seen:
-                points = np.flatnonzero(now.species == other)
-                limit = lf_cutoff(pair.lf, str(centre), str(other))
-                rows.append((queries, *now.nearest(queries, points, limit)))
-    if not rows:
-        return None
-    atom, distance, partner = (np.concatenate(column) for column in zip(*rows, strict=True))
-    order = np.argsort(distance, kind="stable")[: np.isfinite(distance).sum()]
-    # An atom may have met several such species: keep the closest.
-    order = order[np.sort(np.unique(atom[order], return_index=True)[1])]
-    if not len(order):
+    everywhere = np.ones(len(now.weights), dtype=bool)
+    limits = _unseen_limits(now.kinds.symbols, pair.lf, seen)
+    atom, distance, partner = (search or Search()).closest(
+        now.positions,
+        now.cell,
+        now.pbc,
+        queries=now.weights < 1,
+        points=everywhere,
+        kinds=now.kinds.number,
+        limits=limits,
+    )
+    if not len(atom):
         return None
 
     def problem(k: int) -> str:
-        i, j = int(atom[order[k]]), int(partner[order[k]])
+        i, j = int(atom[k]), int(partner[k])
         return (
             f"{now.name(i)}, which LF computes, has {now.name(j)} inside LF's cutoff, "
-            f"{distance[order[k]]:.2f} Å away; LF was never trained on {now.species[j]} "
-            f"as a neighbour of {now.species[i]}"
+            f"{distance[k]:.2f} Å away; LF was never trained on {now.species(j)} "
+            f"as a neighbour of {now.species(i)}"
         )
 
-    return Finding("unseen", atom[order], problem, ENLARGE)
+    return Finding("unseen", atom, problem, ENLARGE)
 
 
-def find_in_shell(now: Configuration, start: Start) -> Finding | None:
+def find_in_shell(now: Configuration, start: Start, search: Search | None = None) -> Finding | None:
     """Atoms that LF alone computes (w = 0) closer than the shell to a watched atom."""
-    simple = np.flatnonzero(now.weights == 0)
-    if not start.shell or not len(simple):
+    if not start.shell or not start.watched:
         return None
-    distance, watched = now.nearest(simple, np.array(start.watched, dtype=np.int64), start.shell)
-    order = np.argsort(distance, kind="stable")[: np.isfinite(distance).sum()]
-    if not len(order):
+    points = np.zeros(len(now.weights), dtype=bool)
+    points[list(start.watched)] = True
+    atom, distance, watched = (search or Search()).closest(
+        now.positions,
+        now.cell,
+        now.pbc,
+        queries=now.weights == 0,
+        points=points,
+        kinds=now.kinds.number,
+        limits=np.full((len(now.kinds.symbols),) * 2, start.shell),
+    )
+    if not len(atom):
         return None
 
     def problem(k: int) -> str:
-        i, j = int(simple[order[k]]), int(watched[order[k]])
         return (
-            f"{now.name(i)}, which LF alone computes, is {distance[order[k]]:.2f} Å from "
-            f"{now.name(j)}, whose surroundings up to {start.shell:.2f} Å are HF's"
+            f"{now.name(int(atom[k]))}, which LF alone computes, is {distance[k]:.2f} Å from "
+            f"{now.name(int(watched[k]))}, whose surroundings up to {start.shell:.2f} Å are HF's"
         )
 
-    return Finding("shell", simple[order], problem, ENLARGE)
+    return Finding("shell", atom, problem, ENLARGE)
+
+
+def find_not_finite(now: Configuration) -> Finding | None:
+    """Atoms whose position is not finite."""
+    # A sum is finite only if every term is; positions that sum up beyond the largest number are
+    # not atoms either.
+    if np.isfinite(now.positions.sum()):
+        return None
+    bad = np.flatnonzero(~np.isfinite(now.positions).all(axis=1))
+    if not len(bad):
+        return None
+
+    def problem(k: int) -> str:
+        return f"{now.name(int(bad[k]))}: the position is not finite"
+
+    return Finding("position", bad, problem, "Lower timestep_fs")
 
 
 def find_lost(now: Configuration, start: Start, lost_distance: float) -> Finding | None:
     """Atoms more than `lost_distance` Å outside the first configuration's extent."""
+    if not len(start.low):
+        return None
     beside = across(now.positions, now.cell, now.pbc)
-    beyond = np.maximum(np.array(start.low) - beside, beside - np.array(start.high))
+    low, high = np.array(start.low), np.array(start.high)
+    if (low - beside.min(axis=0) <= lost_distance).all() and (
+        beside.max(axis=0) - high <= lost_distance
+    ).all():
+        return None
+    beyond = np.maximum(low - beside, beside - high)
     worst = beyond.max(axis=1, initial=0.0)
     order = np.argsort(-worst, kind="stable")[: (worst > lost_distance).sum()]
-    if not len(order):
-        return None
 
     def problem(k: int) -> str:
         atom = int(order[k])
@@ -209,3 +266,10 @@ def lf_cutoff(lf: Expert, centre: str, neighbor: str) -> float:
     if centre in lf.species and neighbor in lf.species:
         return lf.cutoff(centre, neighbor)
     return max_cutoff(lf)
+
+
+def _unseen_limits(symbols: Sequence[str], lf: Expert, seen: Collection[tuple[str, str]]) -> Array:
+    """(K, K) Å, by centre and neighbour, up to which a pair counts; 0 where LF met it."""
+    return np.array(
+        [[0.0 if (i, j) in seen else lf_cutoff(lf, i, j) for j in symbols] for i in symbols]
+    ).reshape(len(symbols), len(symbols))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from duetto.atoms.periodic import Indices, across
 from duetto.errors import InputError
 from duetto.experts.base import max_cutoff
-from duetto.experts.pair import ExpertPair
 from duetto.partition.rules import Configuration, Start, seen_pairs
+
+if TYPE_CHECKING:
+    from duetto.experts.pair import ExpertPair
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +61,15 @@ def start_of(
 def _watched_atoms(now: Configuration, watched: Sequence[str] | None) -> Indices:
     inside = now.weights == 1
     if watched is None:
-        return np.flatnonzero(inside & ~np.isin(now.species, now.species[~inside]))
+        return np.flatnonzero(inside & ~now.kinds.are(now.kinds.present(~inside)))
+    there = now.kinds.present(inside)
     for i, symbol in enumerate(watched):
-        if symbol not in now.species[inside]:
+        if symbol not in there:
             raise InputError(
                 f"guard.watched[{i}]: no {symbol} in the complex region, which has "
-                f"{', '.join(np.unique(now.species[inside])) or 'no atoms'}"
+                f"{', '.join(there) or 'no atoms'}"
             )
-    return np.flatnonzero(inside & np.isin(now.species, watched))
+    return np.flatnonzero(inside & now.kinds.are(watched))
 
 
 def _shell_distance(
@@ -90,7 +94,7 @@ def _shell_distance(
                 "allowed: less than that distance, or enlarge regions.complex"
             )
     shell = asked or max(min(wanted, nearest_simple - MOTION), 0.0)
-    kinds = ", ".join(np.unique(configurations[0].species[watched]))
+    kinds = ", ".join(configurations[0].kinds.present(watched))
     if shell:
         log.info("guard: no simple atom may come within %.2f Å of %s", shell, kinds)
     else:

@@ -8,10 +8,9 @@ import math
 import os
 import shlex
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,8 +23,10 @@ from duetto.errors import InputError, RunStopped
 from duetto.folders import claimed
 from duetto.md.limits import Limits, check
 from duetto.md.loop import NVE, Langevin, Stage, run_md
+from duetto.md.repartition import between_steps
 from duetto.md.state import Potential, State, initial_state
 from duetto.partition.guard import Guard
+from duetto.partition.keeper import Keeper
 from duetto.partition.regions import count_regions
 from duetto.run.append import OutputStopped
 from duetto.run.checkpoint import load_checkpoint
@@ -68,8 +69,8 @@ class _Run:
     config: RunConfig
     model: Model
     potential: Potential
-    guard: Guard
-    guard_state: dict[str, Any]  # at `state`, which the guard may already be past
+    keeper: Keeper
+    kept: dict[str, Any]  # what the keeper knew at `state`, which it may already be past
     state: State
     structure_digest: str  # SHA-256 of the structure file
     sizes: dict[str, int] | None = None  # bytes of the output files, None for a new run
@@ -80,30 +81,9 @@ class _Run:
             "config": self.config.model_dump(mode="json"),
             "pair": self.model.content_hash,
             "structure": self.structure_digest,
-            "guard": self.guard_state,
+            "partition": self.kept,
             "threads": torch.get_num_threads(),
         }
-
-
-class _GuardStates:
-    """What the guard knew after each rebuild since the state recorded last.
-
-    The device may be on its way to the next state, and the guard with it.
-    """
-
-    def __init__(self, guard: Guard, present: dict[str, Any]) -> None:
-        self._guard = guard
-        self._known = deque([(0, present)])
-
-    def __call__(self, positions: Any, cell: Any, potential: Potential) -> None:
-        """Note what the guard, which has looked on before, knows at this rebuild."""
-        self._known.append((self._guard.step, self._guard.state_dict()))
-
-    def at(self, step: int) -> dict[str, Any]:
-        """What it knew at the state of `step`; earlier states are forgotten."""
-        while len(self._known) > 1 and self._known[1][0] <= step:
-            self._known.popleft()
-        return self._known[0][1]
 
 
 def run(
@@ -176,8 +156,7 @@ def _start(config: RunConfig, model: Model) -> _Run:
     )
     weights = config.regions.weights(atoms)
     potential = model.potential(atoms.get_chemical_symbols(), weights, atoms.pbc.tolist())
-    guard = Guard.from_config(config.guard)
-    potential.on_rebuild.append(guard)
+    keeper = Keeper.of(Guard.from_config(config.guard), potential)
     state = initial_state(
         atoms,
         potential,
@@ -186,11 +165,11 @@ def _start(config: RunConfig, model: Model) -> _Run:
         seed=config.seed,
         device=model.device,
     )
-    state = replace(state, e_repartition=guard.e_repartition)
+    state = between_steps(state, potential, keeper, rebuilt=True)
     check(state, limits_of(config), constant_energy=False)
     potential.self_check(state.positions, state.cell)
     digest = _digest(structure.file)
-    return _Run(config, model, potential, guard, guard.state_dict(), state, digest)
+    return _Run(config, model, potential, keeper, keeper.state_dict(), state, digest)
 
 
 def _resume(config: RunConfig, model: Model, where: str) -> _Run:
@@ -222,16 +201,14 @@ def _resume(config: RunConfig, model: Model, where: str) -> _Run:
     if state.list_reference is not None:
         potential.rebuild(state.list_reference, state.cell)
     potential.self_check(state.positions, state.cell)
-    # Attached only now: it has seen this list already.
-    guard = Guard.from_config(config.guard)
-    guard.load_state_dict(record["guard"])
-    potential.on_rebuild.append(guard)
+    keeper = Keeper.of(Guard.from_config(config.guard), potential)
+    keeper.load_state_dict(record["partition"])
     return _Run(
         config,
         model,
         potential,
-        guard,
-        record["guard"],
+        keeper,
+        keeper.state_dict(),
         state,
         record["structure"],
         record["sizes"],
@@ -260,8 +237,6 @@ def _drive(run: _Run, files: RunFiles, signals: StopSignals) -> RunSummary:
     if not run.sizes or not run.sizes[THERMO]:  # new, or killed before its first row
         files.begin(run.state, run.record())
     files.last_checkpoint = first_step = run.state.step
-    guard_states = _GuardStates(run.guard, run.guard_state)
-    run.potential.on_rebuild.append(guard_states)
     began = time.perf_counter()
     states = run_md(
         run.state,
@@ -269,13 +244,13 @@ def _drive(run: _Run, files: RunFiles, signals: StopSignals) -> RunSummary:
         stages_of(run.config),
         timestep_fs=run.config.timestep_fs,
         limits=limits_of(run.config),
-        guard=run.guard,
+        partition=run.keeper,
         first_step=0,
         every=math.gcd(files.thermo_every, files.trajectory_every, files.checkpoint_every),
     )
     try:
         for state in _with_progress(states, run):
-            run.state, run.guard_state = state, guard_states.at(state.step)
+            run.state, run.kept = state, run.keeper.state_dict()
             files.record(state)
             if files.checkpoint_due(state):
                 files.checkpoint(state, run.record())

@@ -53,7 +53,7 @@ def walk_neighbors(
         order: (A,) int32, atoms by bin.
         sorted_positions: (A, 3), `wrapped` in that order.
         cell: (3, 3) float64, rows are the cell's vectors.
-        range_squared: (A,) float64.
+        range_squared: (A,) float64; atoms with 0 or less have no neighbours and cost nothing.
         write: whether to write rather than to count.
         first: (A + 1,) int64, where each atom's neighbours begin. Of the counting OUTPUT, zero on
             entry: the number of neighbours one place after the atom's own.
@@ -62,6 +62,8 @@ def walk_neighbors(
             that hold it.
     """
     for i in range(wrapped.shape[0]):
+        if range_squared[i] <= 0.0:
+            continue
         found = first[i] if write else 0
         for da in range(-reach[0], reach[0] + 1):
             a, ka, inside = _bin_and_image(place[i, 0] + da, bins[0], periodic[0])

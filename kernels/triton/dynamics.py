@@ -80,6 +80,27 @@ class Snapshot:
         return self
 
 
+@dataclass(frozen=True)
+class Rebuild:
+    """Where the list was built, on its way to the host or there.
+
+    Attributes:
+        step: of the positions.
+        positions: (A, 3) float64, Å.
+        arrived: recorded behind the copy, None where there was none to wait for.
+    """
+
+    step: int
+    positions: Tensor
+    arrived: torch.cuda.Event | None = None
+
+    def wait(self) -> Tensor:
+        """The positions, once they have arrived."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return self.positions
+
+
 class Dynamics:
     """Velocity Verlet, or Langevin dynamics, of one system on the device of its tensors.
 
@@ -89,6 +110,7 @@ class Dynamics:
         step: steps completed, those before this object was made included.
         heat: (blocks,) float64, kinetic energy that the thermostat has given, eV.
         on_rebuild: called after each rebuild; may synchronise, and may change the partition.
+        rebuilt_at: step of the positions at which the list was built last.
     """
 
     def __init__(
@@ -137,7 +159,7 @@ class Dynamics:
         self._graphs: tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph] | None = None
         self._captured: tuple[int, ...] = ()
         self._in_flight: deque[Callable[[], list[int]]] = deque()
-        self._launched = self._rebuilt_after = self._end = first_step
+        self._launched = self._rebuilt_after = self._end = self.rebuilt_at = first_step
         with torch.cuda.device_of(self.positions):
             if forces is None:
                 self.refresh()
@@ -248,8 +270,24 @@ class Dynamics:
             "kinetic": self._kinetic.sum(),
             "heat": self.heat.sum(),
         }
+        host, arrived = self._to_host(tensors)
+        return Snapshot(step=self.step, arrived=arrived, **host)
+
+    def rebuild_snapshot(self) -> Rebuild:
+        """Copy the positions of the last rebuild to the host without waiting for them.
+
+        The device is not held up; who asks must do so before more steps are launched.
+        """
+        with torch.cuda.device_of(self.positions):
+            host, arrived = self._to_host({"positions": self.neighbors.reference.clone()})
+        return Rebuild(self.rebuilt_at, host["positions"], arrived)
+
+    def _to_host(
+        self, tensors: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], torch.cuda.Event | None]:
+        """Copies on the host, and what is recorded behind them where there is a device."""
         if self._copies is None:
-            return Snapshot(step=self.step, arrived=None, **tensors)
+            return tensors, None
         self._copies.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._copies):
             host = {}
@@ -259,7 +297,7 @@ class Dynamics:
                 source.record_stream(self._copies)
             arrived = torch.cuda.Event()
             arrived.record()
-        return Snapshot(step=self.step, arrived=arrived, **host)
+        return host, arrived
 
     def _step(self) -> None:
         """The launches of one step."""
@@ -319,6 +357,7 @@ class Dynamics:
             self.neighbors.n_rebuilds += 1
         else:
             self.neighbors.rebuild(self.positions)
+        self.rebuilt_at = self._launched
         self._notify()
 
     def _both_graphs(self) -> tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph]:
@@ -373,6 +412,7 @@ class Dynamics:
                 raise ForceRangeError(str(error)) from error
             raise
         self._kick()
+        self.rebuilt_at = self.step + 1
         self._notify()
 
     def _kinetic_by_block(self) -> Tensor:

@@ -16,6 +16,7 @@ from duetto.md.limits import Limits
 from duetto.md.loop import NVE, Langevin, Stage, run_md
 from duetto.md.state import State, initial_state
 from duetto.partition.guard import Guard
+from duetto.partition.keeper import Keeper
 from duetto.potential.mixture import Potential
 from duetto.run.checkpoint import load_checkpoint, save_checkpoint
 from tests.engine.potential.test_triton import (
@@ -108,27 +109,58 @@ def test_thermostat_books_its_heat() -> None:
     assert momentum.abs().max() < 1e-12
 
 
-def test_guard_looks_on_at_rebuilds_and_knows_the_step() -> None:
+class Watch:
+    """Notes where it is asked to look."""
+
+    changes_weights = False
+    e_repartition = 0.0
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, torch.Tensor]] = []
+
+    def look(self, step: int, positions: torch.Tensor, cell: torch.Tensor) -> None:
+        assert not cell.is_cuda
+        self.seen.append((step, positions))
+
+
+def test_guard_sees_every_rebuild_and_knows_its_step() -> None:
     state, p = start(skin=0.1, temperature=2000.0)
-    seen = []
-
-    class Watch:
-        step = 0
-        e_repartition = 0.0
-
-        def __call__(self, positions, cell, potential) -> None:
-            seen.append(self.step)
-
     watch = Watch()
-    p.on_rebuild.append(watch)
     assert len(p.neighbor_list.neighbor)  # shown to the host once, before the list changes
-    run(state, p, 6, every=6, guard=watch)
-    assert len(seen) == p.n_rebuilds - 1
-    assert all(1 <= step <= 6 for step in seen)
+    states = run(state, p, 6, every=3, partition=watch)
+    assert len(watch.seen) == p.n_rebuilds - 1 > 0
+    steps = [step for step, _ in watch.seen]
+    assert steps == sorted(steps)
+    assert 1 <= steps[0] <= steps[-1] <= 6
+    # Positions at a rebuild are those of its step, and a state's list was built at the last one.
+    every_step = {
+        now.step: now.positions for now in run(*start(skin=0.1, temperature=2000.0), 6, 1)
+    }
+    for step, positions in watch.seen:
+        # Another list sums in another order, in float32.
+        assert float((positions - every_step[step]).abs().max()) < 1e-5
+    assert torch.equal(watch.seen[-1][1], states[-1].list_reference)
     # The host is shown the list as it now is.
     fresh = start(skin=0.1)[1]
     fresh.rebuild(p.list_reference(), state.cell)
     assert p.neighbor_list.neighbor.tolist() == fresh.neighbor_list.neighbor.tolist()
+
+
+def test_guard_has_seen_what_led_to_a_state_and_nothing_after_it() -> None:
+    state, p = start(skin=0.1, temperature=2000.0)
+    watch = Watch()
+    for now in run_md(state, p, [NVE(6)], timestep_fs=TIMESTEP, every=2, partition=watch):
+        assert len(watch.seen) == now.n_rebuilds - state.n_rebuilds
+        assert all(step <= now.step for step, _ in watch.seen)
+
+
+def test_many_steps_between_records_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed = run(*start(skin=1.5), 6, every=6)
+    monkeypatch.setattr("duetto.md.loop.STEPS_UNSEEN", 4)
+    (parts,) = run(*start(skin=1.5), 6, every=6)
+    for name in ("positions", "velocities", "forces", "energies", "virial"):
+        assert torch.equal(getattr(parts, name), getattr(undisturbed[0], name)), name
+    assert (parts.step, parts.time_fs) == (6, undisturbed[0].time_fs)
 
 
 @pytest.mark.parametrize("distance", [0.01, 1.0])
@@ -157,15 +189,17 @@ def test_evaluating_elsewhere_while_steps_are_under_way(distance: float) -> None
 
 def test_host_takes_every_step_where_the_guard_may_promote() -> None:
     state, p = start()
-    guard = Guard("promote")
-    assert len(run(state, p, 4, every=2, guard=guard)) == 4
+    keeper = Keeper.of(Guard("promote"), p)
+    assert len(run(state, p, 4, every=2, partition=keeper)) == 4
 
 
 def test_changing_the_partition_on_the_device_stops() -> None:
     state, p = start(skin=0.1, temperature=2000.0)
-    p.on_rebuild.append(lambda *_: p.set_weights(np.zeros(5)))
+    states = run_md(state, p, [NVE(9)], timestep_fs=TIMESTEP, every=3)
+    next(states)
+    p.set_weights(np.zeros(5))
     with pytest.raises(RunStopped, match="partition changed"):
-        run(state, p, 6, every=6)
+        list(states)
 
 
 def test_collision_stops_and_names_the_step() -> None:

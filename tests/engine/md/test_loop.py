@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -91,54 +92,62 @@ def test_energy_drift_stops_nve_only(atoms):
         list(run_md(start, potential, [NVE(20)], timestep_fs=5.0, limits=limits))
 
 
-def test_energy_booked_by_the_guard_is_no_drift(atoms):
-    class Promoting:
-        """Books 10 eV at step 3, as a guard that promotes atoms does."""
+class Promoting:
+    """Gives every atom another eighth, for 10 eV, whenever the list has been built anew."""
 
-        step = 0
-        e_repartition = 0.0
+    changes_weights = True
+    e_repartition = 0.0
 
-    guard = Promoting()
-    potential = lj_potential(atoms, cutoff=5.0)
+    def between_steps(self, step, positions, cell, potential, *, rebuilt):
+        if not rebuilt:
+            return None
+        self.e_repartition += 10.0
+        potential.set_weights(potential.weights + 0.125)
+        return potential.evaluate(positions, cell)
+
+
+def test_weights_change_between_steps_and_what_they_cost_is_no_drift(atoms):
+    potential = lj_potential(atoms, cutoff=5.0, skin=0.05)
     plain = potential.evaluate
 
     def evaluate(positions, cell):
         evaluation = plain(positions, cell)
-        if guard.step >= 3:
-            guard.e_repartition = 10.0
-            evaluation = replace(evaluation, energy=evaluation.energy + 10.0)
-        return evaluation
+        return replace(evaluation, energy=evaluation.energy + 80.0 * potential.weights[0])
 
-    start = initial_state(atoms, potential, temperature_K=40.0)
     potential.evaluate = evaluate
-    states = list(
-        run_md(start, potential, [NVE(5)], timestep_fs=1.0, limits=Limits(None, 1.0), guard=guard)
-    )
-    assert [state.e_repartition for state in states] == [0.0, 0.0, 10.0, 10.0, 10.0]
-    assert states[-1].energy > start.energy + 9.0
-    guard.step = 0
-    unbooked = run_md(start, potential, [NVE(1)], timestep_fs=1.0)
-    guard.step = 3
-    with pytest.raises(RunStopped, match="conserved energy has changed by 2500 meV/atom"):
-        next(unbooked)
-
-
-def test_changed_weights_and_list_reach_the_state(atoms):
-    potential = lj_potential(atoms, cutoff=5.0, skin=0.05)
-
-    def promote(positions, cell, potential):
-        potential.weights = potential.weights + 0.125
-
     start = initial_state(atoms, potential, temperature_K=80.0)
     assert start.weights.tolist() == [0.0] * 4
-    potential.on_rebuild.append(promote)
-    states = list(run_md(start, potential, [NVE(40)], timestep_fs=5.0))
-    assert states[-1].n_rebuilds > 2
-    assert states[-1].weights.tolist() == [0.125 * (states[-1].n_rebuilds - 1)] * 4
+    limits = Limits(None, 1.0)
+
+    def run(partition):
+        return run_md(
+            start, potential, [NVE(40)], timestep_fs=1.0, limits=limits, partition=partition
+        )
+
+    partition = Promoting()
+    states = list(run(partition))
+    changes = [now for before, now in pairwise(states) if now.e_repartition != before.e_repartition]
+    assert len(changes) > 2
+    assert states[-1].e_repartition == partition.e_repartition
+    assert states[-1].weights.tolist() == [0.0125 * states[-1].e_repartition] * 4
+    for state in changes:
+        # The list of the old weights in the step, and that of the new ones after it.
+        assert torch.equal(state.positions, state.list_reference)
     assert torch.equal(states[-1].list_reference, potential.list_reference())
     # A state keeps the list it was computed with.
-    rebuilt = next(state for state in states if state.n_rebuilds == 2)
-    assert not torch.equal(rebuilt.list_reference, states[-1].list_reference)
+    assert not torch.equal(changes[0].list_reference, states[-1].list_reference)
+
+    class Silent(Promoting):
+        """The same, and books nothing."""
+
+        def between_steps(self, *args, **options):
+            evaluation = super().between_steps(*args, **options)
+            self.e_repartition = 0.0
+            return evaluation
+
+    potential.set_weights(start.weights)
+    with pytest.raises(RunStopped, match=r"conserved energy has changed by 250\d? meV/atom"):
+        list(run(Silent()))
 
 
 def test_out_of_memory_and_bad_positions_stop_in_one_line(atoms, monkeypatch):

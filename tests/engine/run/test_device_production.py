@@ -98,7 +98,7 @@ def same_checkpoint(one: Path, other: Path) -> dict[str, Any]:
         assert torch.equal(getattr(a, name), getattr(b, name)), name
     for name in ("step", "energy", "n_rebuilds", "time_fs", "thermostat_work", "stage_conserved"):
         assert getattr(a, name) == getattr(b, name), name
-    assert first["guard"] == second["guard"]
+    assert first["partition"] == second["partition"]
     return first
 
 
@@ -113,9 +113,9 @@ def test_files_are_those_of_a_run_that_waits(folder: Path, monkeypatch: pytest.M
         stop_after(interrupted, 4)
         assert go(folder, "resumed") == "SIGINT"
     record = same_checkpoint(folder / "waited", folder / "resumed")
-    assert record["guard"]["step"] <= 4
+    assert record["partition"]["step"] <= 4
     assert output(folder / "waited") == output(folder / "resumed")
     assert go(folder, "resumed", resume=True) is None
     record = same_checkpoint(folder / "whole", folder / "resumed")
-    assert record["guard"]["step"] > 4
+    assert record["partition"]["step"] > 4
     assert output(folder / "whole") == output(folder / "resumed")
