@@ -27,12 +27,10 @@ class Potential(Protocol):
     Attributes:
         weights: (A,) weight of the high-fidelity expert per atom.
         n_rebuilds: how often the neighbour list has been built.
-        on_rebuild: called as f(positions, cell, potential) after each rebuild.
     """
 
     weights: Any
     n_rebuilds: int
-    on_rebuild: list[Callable[[Tensor, Tensor, Any], None]]
 
     def evaluate(self, positions: Tensor, cell: Tensor) -> Evaluation:
         """Energy, forces and virial at `positions` (A, 3) in `cell` (3, 3), Å.

@@ -9,7 +9,7 @@ exact gradient, for abrupt and blended partitions alike, and energy and momentum
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -56,8 +56,6 @@ class Potential:
         weights: (A,) float64, w_i.
         terms: whose sum the energy is.
         neighbor_list: the list in use.
-        on_rebuild: called as f(positions, cell, potential) after each rebuild of the list, before
-            the evaluation; a guard may change the weights there.
     """
 
     def __init__(
@@ -112,7 +110,6 @@ class Potential:
         self._reach = {role: max_cutoff(expert) for role, expert in pair.experts.items()}
         self._groups: list[tuple[Sequence[Sequence[Term]], list[ExpertWork]]] = []
         self._work: list[ExpertWork] = []
-        self.on_rebuild: list[Callable[[Tensor, Tensor, Potential], None]] = []
         self.n_rebuilds = 0
         self.neighbor_list: Any = None
         self.set_weights(weights)
@@ -225,12 +222,7 @@ class Potential:
         return self.backend.evaluate(positions, cell, self.neighbor_list, self._work_of(groups))
 
     def _bring_list_up_to_date(self, positions: Tensor, cell: Tensor) -> None:
-        if self.neighbor_list.is_valid(positions, cell):
-            return
-        self.rebuild(positions, cell)
-        for callback in list(self.on_rebuild):
-            callback(positions, cell, self)
-        if not self.neighbor_list.is_valid(positions, cell):  # a callback changed the partition
+        if not self.neighbor_list.is_valid(positions, cell):
             self.rebuild(positions, cell)
 
     def rebuild(self, positions: Tensor, cell: Tensor) -> None:

@@ -7,7 +7,6 @@ taken for theirs. Of several rounds the fastest is kept, whole.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -210,7 +209,6 @@ class _KnownForces:
     def __init__(self, potential: Potential, evaluation: Evaluation) -> None:
         self.weights = potential.weights
         self.n_rebuilds = 0
-        self.on_rebuild: list[Any] = []
         self._evaluation = evaluation
 
     def evaluate(self, positions: torch.Tensor, cell: torch.Tensor) -> Evaluation:

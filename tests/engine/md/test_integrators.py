@@ -125,7 +125,7 @@ class Springs:
     n_rebuilds = 0
 
     def __init__(self, count, stiffness):
-        self.weights, self.on_rebuild, self.k = np.zeros(2 * count), [], stiffness
+        self.weights, self.k = np.zeros(2 * count), stiffness
 
     def evaluate(self, positions, cell):
         vectors = positions[1::2] - positions[0::2]

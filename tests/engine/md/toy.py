@@ -53,14 +53,11 @@ class Pairs:
         self.energy_and_slope = energy_and_slope
         self.cutoff, self.skin, self.dtype = cutoff, skin, dtype
         self.n_rebuilds = 0
-        self.on_rebuild = []
         self.reference = None
 
     def evaluate(self, positions, cell):
         if self.reference is None or self._moved(positions):
             self.rebuild(positions, cell)
-            for callback in self.on_rebuild:
-                callback(positions, cell, self)
         i, j, shift = self.pairs
         return pair_evaluation(positions, i, j, shift @ cell, self.energy_and_slope, self.dtype)
 

@@ -250,15 +250,11 @@ def test_reference_multiplies_in_float32_whatever_the_process_does() -> None:
     assert seen == ["highest", "medium"]
 
 
-def test_a_callback_may_change_the_partition_before_the_evaluation() -> None:
+def test_changed_weights_are_those_of_a_new_potential() -> None:
     atoms = structures()["cubic"]
     p = potential(atoms, np.zeros(len(atoms)))
-
-    def promote_everything(positions, cell, which) -> None:
-        if which.weights.sum() == 0:
-            which.set_weights(np.ones(len(atoms)))
-
-    p.on_rebuild.append(promote_everything)
+    evaluate(p, atoms.positions, atoms.cell.array)
+    p.set_weights(np.ones(len(atoms)))
     promoted = evaluate(p, atoms.positions, atoms.cell.array)
     plain = evaluate(potential(atoms, np.ones(len(atoms))), atoms.positions, atoms.cell.array)
     assert torch.equal(promoted.forces, plain.forces)
