@@ -11,24 +11,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
-from ase import Atoms
 from torch import Tensor
 
 from duetto.atoms.structure import read_structure
-from duetto.demo.comparison import Comparison, compare
+from duetto.demo.comparison import compare
 from duetto.demo.dynamics import NVERecord, begin, nve_steps, run_nve, same_start, warm_up
 from duetto.demo.example import LARGE, RUN, example_folder
 from duetto.demo.pictures import draw_pictures
+from duetto.demo.result import Demonstration
 from duetto.demo.summary import build_report, render_summary
-from duetto.demo.timing import Speed, measure_speed
+from duetto.demo.timing import measure_speed
 from duetto.errors import InputError
 from duetto.files import atomic_write
 from duetto.md.repartition import between_steps
 from duetto.md.state import Potential, State
 from duetto.partition.guard import Guard
 from duetto.partition.keeper import Keeper
-from duetto.partition.regions import RegionCounts, count_regions
+from duetto.partition.regions import count_regions
 from duetto.run.config import RunConfig, load_config
 from duetto.run.files import CHECKPOINT, RunFiles
 from duetto.run.pair_model import PairModel
@@ -73,28 +72,6 @@ class DemoSettings:
             return config
         last = len(config.stages) - 1
         return load_config(path, [*overrides, f"stages.{last}.steps={self.steps}"])
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """All that was computed: what the report and the pictures are made of."""
-
-    config: RunConfig
-    model: PairModel
-    atoms: Atoms  # as read
-    counts: RegionCounts
-    final: State  # of the mixture's run
-    mixture: NVERecord
-    full_hf: NVERecord
-    comparison: Comparison
-    speed: Speed
-    self_checks: dict[str, float]
-    seconds: float
-
-    @property
-    def weights(self) -> npt.NDArray[np.float64]:
-        """Weights of the HF expert at the end of the mixture's run, (A,)."""
-        return np.asarray(self.final.weights.cpu())
 
 
 def run_demo(settings: DemoSettings, say: Callable[[str], None] = print) -> dict[str, Any]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from duetto.demo.comparison import layers
+from duetto.demo.result import Demonstration
 from duetto.report.charts import EnergyCurve, draw_energy, draw_force_errors, draw_step_times
 from duetto.report.slab import draw_slab
 from duetto.report.style import HF, MIXTURE
-
-if TYPE_CHECKING:
-    from duetto.demo.demonstration import Demonstration
 
 SLAB, ENERGY, STEP_TIMES, FORCE_ERRORS = "slab.png", "energy.png", "step_times.png", "forces.png"
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from duetto.demo.pictures import ENERGY, FORCE_ERRORS, SLAB, STEP_TIMES
+from duetto.demo.result import Demonstration
 from duetto.environment import describe_machine, device_name, package_versions
 from duetto.report.charts import milliseconds
 from duetto.report.page import Fact, Picture, Table, render_page
-
-if TYPE_CHECKING:
-    from duetto.demo.demonstration import Demonstration
 
 UNITS = {
     "timestep_fs": "fs",
