@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "co-train two experts through nequip's trainer",
     "pack": "nequip checkpoints or packages to a pair file",
     "run": "molecular dynamics from a YAML file",
+    "lammps": "the same run on LAMMPS, on any number of MPI ranks",
     "bench": "throughput of mixture, full HF, full LF and nequip, and what each stage costs",
     "doctor": "versions, device, backend and a self-check",
 }

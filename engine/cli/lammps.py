@@ -1,0 +1,231 @@
+"""`duetto lammps`: the same run on LAMMPS, on as many MPI ranks as it is started with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from duetto.experts.pair import ExpertPair
+    from duetto.frontends.lammps.deck import Plan
+    from duetto.frontends.lammps.session import Session
+    from duetto.frontends.lammps.system import System
+    from duetto.run.config import RunConfig
+
+CONFIGURATIONS = (".yaml", ".yml")
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and its arguments."""
+    parser = subparsers.add_parser(
+        "lammps",
+        help="the same run on LAMMPS, on any number of MPI ranks",
+        description=(
+            "Run a configuration of duetto run on LAMMPS: mpirun -n N duetto lammps CONFIG. Writes "
+            "a data file, an input deck and all of LAMMPS's output into output.dir. With a LAMMPS "
+            "script instead of a configuration, run that, with pair_style duetto known; LAMMPS's "
+            "own options follow after --."
+        ),
+    )
+    parser.add_argument("config", metavar="CONFIG", help="the YAML file, or a LAMMPS script")
+    parser.add_argument(
+        "overrides",
+        metavar="KEY=VALUE",
+        nargs="*",
+        help="set a key of the file; for a script: LAMMPS's options, after --",
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--check",
+        action="store_true",
+        help="compare the first configuration with the engine in one process; prints JSON, and "
+        "the exit code is 1 where they differ",
+    )
+    what.add_argument(
+        "--write", action="store_true", help="write data file and deck only; needs no LAMMPS"
+    )
+    what.add_argument(
+        "--export",
+        choices=["mliap"],
+        help="write the potential for a LAMMPS with Python ML-IAP instead of running",
+    )
+    parser.add_argument("-o", "--out", metavar="FILE", help="where --export writes; ends in .pt")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a run that is already in output.dir"
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON, only")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run; return the exit code."""
+    from duetto.errors import InputError
+
+    if Path(args.config).suffix.lower() not in CONFIGURATIONS:
+        if args.check or args.write or args.export:
+            raise InputError(f"{args.config}: --check, --write and --export want a configuration")
+        return _script(args)
+    from duetto.frontends.lammps.library import ends_all_ranks
+
+    if args.out and not args.export:
+        raise InputError("-o is for --export")
+    with ends_all_ranks():
+        config, pair, system, plan = _prepared(args)
+        if args.export:
+            return _export(args, pair, system, config)
+        if args.check:
+            return _check(config, pair, system, plan)
+        return _run(args, config, pair, system, plan)
+
+
+def _script(args: argparse.Namespace) -> int:
+    """A user's own LAMMPS script."""
+    from duetto.errors import InputError
+    from duetto.frontends.lammps.session import session
+
+    if not Path(args.config).is_file():
+        raise InputError(f"{args.config}: no such configuration or LAMMPS script")
+    with session(args.overrides) as lammps:
+        lammps.instance.file(args.config)
+    return 0
+
+
+def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, Plan]:
+    """The run as LAMMPS takes it; the same on every rank."""
+    import torch
+
+    from duetto.atoms.structure import read_structure
+    from duetto.errors import InputError
+    from duetto.experts.pair import ExpertPair
+    from duetto.frontends.lammps.deck import Plan, Stage
+    from duetto.frontends.lammps.system import make_system
+    from duetto.md.velocities import maxwell_boltzmann
+    from duetto.run.config import LangevinStage, load_config
+
+    config = load_config(args.config, args.overrides)
+    pair = ExpertPair.load(config.pair)
+    where = config.structure
+    atoms = read_structure(where.file, frame=where.frame, repeat=where.repeat, species=pair.species)
+    if config.initial_temperature_K is not None:
+        masses = torch.as_tensor(atoms.get_masses(), dtype=torch.float64)
+        velocities = maxwell_boltzmann(
+            masses,
+            config.initial_temperature_K,
+            config.seed,
+            exact=config.exact_initial_temperature,
+        )
+        from ase import units
+
+        atoms.set_velocities(velocities.numpy() / units.fs)
+    elif not atoms.has("momenta"):
+        raise InputError(
+            "the structure has no velocities to start from: give initial_temperature_K "
+            "(0 starts at rest)"
+        )
+    system = make_system(atoms, config.regions.weights(atoms), pair.species)
+    plan = Plan(
+        pair=config.pair.resolve(),
+        timestep_fs=config.timestep_fs,
+        skin_A=config.skin_A,
+        stages=[
+            Stage(stage.steps, stage.temperature_K, stage.friction_per_fs)
+            if isinstance(stage, LangevinStage)
+            else Stage(stage.steps)
+            for stage in config.stages
+        ],
+        dtype=config.dtype,
+        device=config.device,
+        precision=config.precision,
+        thermo_every=config.output.thermo_every,
+        trajectory_every=config.output.trajectory_every,
+        restart_every=config.output.checkpoint_every,
+        seed=config.seed + 1,
+    )
+    return config, pair, system, plan
+
+
+def _export(
+    args: argparse.Namespace, pair: ExpertPair, system: System, config: RunConfig
+) -> int:
+    from duetto.frontends.lammps.unified import DuettoUnified, save_unified
+
+    names = [kind.name for kind in system.types]
+    path = Path(args.out or Path(config.output.dir, "duetto.mliap.pt"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_unified(DuettoUnified(pair, names, device="auto", dtype=config.dtype), path)
+    print(f"{path}: for a LAMMPS with Python ML-IAP and Duetto:")
+    print(f"    pair_style mliap unified {path} 0")
+    print(f"    pair_coeff * * {' '.join(names)}")
+    return 0
+
+
+def _check(config: RunConfig, pair: ExpertPair, system: System, plan: Plan) -> int:
+    from duetto.frontends.lammps.check import check
+    from duetto.frontends.lammps.session import scratch_inputs, session
+
+    with session(["-log", "none", "-screen", "none"]) as lammps:
+        with scratch_inputs(lammps, system, plan, config.output.dir.resolve()) as folder:
+            found = check(lammps.instance, lammps.callbacks, system, pair, plan, folder)
+    if found is None:
+        return 0
+    print(json.dumps(found.to_dict(), indent=2))
+    return 0 if found.agree else 1
+
+
+def _run(
+    args: argparse.Namespace, config: RunConfig, pair: ExpertPair, system: System, plan: Plan
+) -> int:
+    from duetto.frontends.lammps.deck import DECK, LOG
+    from duetto.frontends.lammps.session import session, write_inputs
+    from duetto.frontends.lammps.summary import summarize
+
+    folder, title = config.output.dir.resolve(), f"{Path(args.config).name} of Duetto"
+    if args.write:
+        _require_unused(folder, args)
+        write_inputs(system, plan, folder, title)
+        print(f"{folder / DECK}: run it with mpirun -n N duetto lammps {folder / DECK}")
+        return 0
+    with session(["-log", "none", *(["-screen", "none"] if args.json else [])]) as lammps:
+        if lammps.rank == 0:
+            _require_unused(folder, args)
+            plan = _with_costs(lammps, pair, system, plan)
+            write_inputs(system, plan, folder, title)
+        lammps.callbacks.wait_for_all()
+        lammps.instance.command(f"log {folder / LOG}")
+        lammps.instance.file(str(folder / DECK))
+        lammps.instance.command("log none")
+    if lammps.rank == 0:
+        summary = summarize(system, plan, folder, lammps.n_ranks)
+        print(summary.to_json() if args.json else summary.sentence())
+    return 0
+
+
+def _require_unused(folder: Path, args: argparse.Namespace) -> None:
+    from duetto.errors import InputError
+    from duetto.frontends.lammps.deck import DECK, LOG
+
+    for name in (LOG, DECK):
+        if (folder / name).exists() and not args.overwrite:
+            raise InputError(
+                f"{folder / name}: exists; replace that run with --overwrite, or set another "
+                "output.dir"
+            )
+
+
+def _with_costs(lammps: Session, pair: ExpertPair, system: System, plan: Plan) -> Plan:
+    """The plan with the measured costs of its types, by which LAMMPS balances the ranks."""
+    from dataclasses import replace
+
+    from duetto.frontends.lammps.callback import device_of_rank, warm_up
+    from duetto.frontends.lammps.cost import measured_costs
+    from duetto.frontends.lammps.unified import DuettoUnified
+
+    if lammps.n_ranks == 1 or len(system.types) == 1:
+        return plan
+    device = device_of_rank(plan.device, 0)
+    unified = DuettoUnified(
+        pair, system.names, device=device, dtype=plan.dtype, precision=plan.precision
+    )
+    warm_up(unified)
+    return replace(plan, costs=measured_costs(unified, system))

@@ -1,0 +1,61 @@
+"""What a step of one atom of each type costs, measured: the weights of LAMMPS's load balancing."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from duetto.frontends.lammps.system import System
+from duetto.frontends.lammps.unified import DuettoUnified
+from duetto.potential.neighbors import NeighborList
+
+SAMPLE = 64
+"""Centres of a type that are timed; fewer where there are fewer."""
+
+REPEATS = 3
+
+
+def measured_costs(unified: DuettoUnified, system: System) -> list[float]:
+    """Seconds per step of an atom of each type, over those of the cheapest, to two digits.
+
+    Args:
+        unified: the potential with the system's types, warmed up.
+        system: the atoms; a sample of every type is evaluated with the neighbours that it has.
+    """
+    seconds = [_seconds(unified, system, t) for t in range(len(system.types))]
+    cheapest = max(min(seconds), 1e-12)
+    return [float(f"{cost / cheapest:.2g}") for cost in seconds]
+
+
+def _seconds(unified: DuettoUnified, system: System, kind: int) -> float:
+    """The shortest of a few evaluations, per centre."""
+    numbers = system.numbers - 1
+    members = np.flatnonzero(numbers == kind)
+    centres = members[:: -(-len(members) // SAMPLE)]
+    ranges = np.zeros(len(numbers))
+    ranges[centres] = unified.cutoffs[kind].max()
+    neighbors = NeighborList(ranges, np.asarray(system.atoms.pbc), 0.0)
+    positions, cell = system.atoms.positions, system.atoms.cell.array
+    neighbors.rebuild(positions, cell)
+    row = np.repeat(np.arange(len(centres)), np.diff(neighbors.first)[centres])
+    vectors = positions[neighbors.neighbor] - positions[centres[row]] + neighbors.shift @ cell
+    on = unified.engine.device
+    arguments = [
+        torch.from_numpy(array).to(on)
+        for array in (
+            numbers[centres],
+            system.weights[centres],
+            row,
+            numbers[neighbors.neighbor],
+            vectors,
+        )
+    ]
+    best = float("inf")
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        energies, _ = unified.engine.evaluate(*arguments)
+        energies.sum().item()  # a GPU has finished, then
+        best = min(best, time.perf_counter() - began)
+    return best / len(centres)
