@@ -145,9 +145,7 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
     return config, pair, system, plan
 
 
-def _export(
-    args: argparse.Namespace, pair: ExpertPair, system: System, config: RunConfig
-) -> int:
+def _export(args: argparse.Namespace, pair: ExpertPair, system: System, config: RunConfig) -> int:
     from duetto.frontends.lammps.unified import DuettoUnified, save_unified
 
     names = [kind.name for kind in system.types]
@@ -164,9 +162,12 @@ def _check(config: RunConfig, pair: ExpertPair, system: System, plan: Plan) -> i
     from duetto.frontends.lammps.check import check
     from duetto.frontends.lammps.session import scratch_inputs, session
 
-    with session(["-log", "none", "-screen", "none"]) as lammps:
-        with scratch_inputs(lammps, system, plan, config.output.dir.resolve()) as folder:
-            found = check(lammps.instance, lammps.callbacks, system, pair, plan, folder)
+    where = config.output.dir.resolve()
+    with (
+        session(["-log", "none", "-screen", "none"]) as lammps,
+        scratch_inputs(lammps, system, plan, where) as folder,
+    ):
+        found = check(lammps.instance, lammps.callbacks, system, pair, plan, folder)
     if found is None:
         return 0
     print(json.dumps(found.to_dict(), indent=2))

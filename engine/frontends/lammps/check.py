@@ -101,9 +101,7 @@ def check(
         tolerance = TOLERANCE[plan.dtype]
         agree = all(value <= tolerance for value in differences)
         spread = (int(min(on_ranks)), int(max(on_ranks)))
-        result = Differences(
-            len(on_ranks), n, spread, plan.dtype, *differences, tolerance, agree
-        )
+        result = Differences(len(on_ranks), n, spread, plan.dtype, *differences, tolerance, agree)
     ranks.wait_for_all()
     return result
 

@@ -113,9 +113,7 @@ def _balancing(system: System, plan: Plan) -> str:
     """Equal work on every rank: complex atoms cost many times what simple ones do."""
     if not plan.costs:
         return ""
-    terms = [
-        f"{cost:g}*(type=={t})" for t, cost in enumerate(plan.costs, start=1)
-    ]
+    terms = [f"{cost:g}*(type=={t})" for t, cost in enumerate(plan.costs, start=1)]
     return f"""\
 # What a step of an atom costs, measured here: equal volumes are not equal work. Twice run 0, to
 # show the ranks' times before and after.
@@ -150,7 +148,7 @@ def _output(system: System, plan: Plan, folder: Path) -> str:
 
 
 def _stage(number: int, stage: Stage, plan: Plan) -> str:
-    lines = [f"fix             motion all nve"]
+    lines = ["fix             motion all nve"]
     if stage.temperature_K is not None:
         T, damping_ps = stage.temperature_K, 1e-3 / stage.friction_per_fs
         lines.append(

@@ -48,7 +48,9 @@ def session(arguments: Sequence[str]) -> Iterator[Session]:
     with ends_all_ranks():
         instance = open_lammps(arguments)
         callbacks = install(instance)
-        rank, size = (int(instance.extract_setting(f"universe_{word}")) for word in ("rank", "size"))
+        rank, size = (
+            int(instance.extract_setting(f"universe_{word}")) for word in ("rank", "size")
+        )
         try:
             yield Session(instance, callbacks, rank, size)
         except Exception as error:

@@ -91,9 +91,7 @@ def atom_kinds(symbols: Sequence[str], weights: ArrayLike) -> list[AtomType]:
     return kinds
 
 
-def cutoffs_between(
-    types: Sequence[AtomType], pair: ExpertPair, terms: str
-) -> NDArray[np.float64]:
+def cutoffs_between(types: Sequence[AtomType], pair: ExpertPair, terms: str) -> NDArray[np.float64]:
     """(T, T) Å: how far a centre of one type sees neighbours of another."""
     reach = np.zeros((len(types), len(types)))
     for i, centre in enumerate(types):
@@ -113,9 +111,7 @@ def expert_types(types: Sequence[AtomType], expert: Expert) -> NDArray[np.int64]
     return np.array([known.get(kind.symbol, -1) for kind in types], dtype=np.int64)
 
 
-def coefficients(
-    role: str, weight: NDArray[np.float64], terms: str
-) -> NDArray[np.float64]:
+def coefficients(role: str, weight: NDArray[np.float64], terms: str) -> NDArray[np.float64]:
     """What an expert's energy of each atom counts for, from HF weights (n,).
 
     The mixture is w E^HF + (1 − w) E^LF; its fast term E^LF and its slow term w (E^HF − E^LF).

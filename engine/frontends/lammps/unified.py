@@ -109,7 +109,7 @@ class DuettoUnified:
             raise InputError(f"terms {terms!r}: use one of {', '.join(TERMS)}")
         self.pair, self.terms = pair, terms
         self.types: list[AtomType] = parse_types(names, pair, terms)
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "device": device,
             "dtype": dtype,
             "backend": backend,
@@ -198,7 +198,7 @@ class _Engine:
     """The experts of a `DuettoUnified` on their device."""
 
     def __init__(self, unified: DuettoUnified) -> None:
-        settings = dict(unified.settings)
+        settings: dict[str, Any] = dict(unified.settings)
         if settings["device"] == "auto":
             gpu = torch.cuda.is_available()
             settings["device"] = f"cuda:{torch.cuda.current_device()}" if gpu else "cpu"

@@ -194,7 +194,9 @@ def restarted(lammps: Session, path: Path) -> dict[str, Any]:
     )
     before = lammps.instance.get_thermo("pe")
     read_data = next(line for line in setup.splitlines() if line.startswith("read_data"))
-    others = [line for line in setup.splitlines() if not line.startswith(("units", "atom_", "boun"))]
+    others = [
+        line for line in setup.splitlines() if not line.startswith(("units", "atom_", "boun"))
+    ]
     after = {}
     for kind, text in (
         ("restart", "\n".join(others).replace(read_data, f"read_restart {restart}")),

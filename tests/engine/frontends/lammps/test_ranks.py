@@ -1,0 +1,83 @@
+"""The pair style on one, two and four MPI ranks, against the engine in one process."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.engine.frontends.lammps.mpi import needs_compiler, needs_lammps, on_ranks
+from tests.pairs import mismatched_pair
+
+pytestmark = [needs_lammps, needs_compiler]
+WORKER = ("-m", "tests.engine.frontends.lammps.comparison")
+PARTS = {
+    1: ("at_once",),
+    2: ("at_once", "trajectory", "migration", "restarted"),
+    4: ("at_once",),
+}
+CASES = ("cubic", "triclinic", "left_handed", "slab", "tiny", "empty_ranks", "cluster")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
+    """What each number of ranks has found; one start each serves all tests."""
+    results = {}
+    for n_ranks, parts in PARTS.items():
+        folder = tmp_path_factory.mktemp(f"ranks{n_ranks}")
+        # Repulsive cores keep hot atoms apart, whatever the random weights say.
+        mismatched_pair(zbl=True).save(folder / "p.duetto")
+        done = on_ranks(n_ranks, *WORKER, str(folder / "p.duetto"), *parts)
+        assert done.returncode == 0, done.stderr
+        results[n_ranks] = json.loads(done.stdout)
+    return results
+
+
+@pytest.mark.parametrize("n_ranks", PARTS)
+@pytest.mark.parametrize("case", CASES)
+def test_everything_agrees(found: dict[int, Any], n_ranks: int, case: str) -> None:
+    """Forces, energies, pressure, in every kind of box, with and without a blend."""
+    result = found[n_ranks]["at_once"][case]
+    assert result["ranks"] == n_ranks
+    assert result["agree"], result
+    for name in ("forces_ev_per_angstrom", "energy_ev_per_atom", "energies_ev", "pressure_gpa"):
+        assert result[name] < 1e-10, (name, result)
+
+
+def test_some_ranks_had_no_atoms(found: dict[int, Any]) -> None:
+    assert found[2]["at_once"]["empty_ranks"]["atoms_on_ranks"][0] == 0
+    assert found[4]["at_once"]["empty_ranks"]["atoms_on_ranks"][0] == 0
+    assert found[4]["at_once"]["tiny"]["atoms"] < 4
+
+
+@pytest.mark.parametrize("n_ranks", PARTS)
+def test_virials_of_atoms_add_up(found: dict[int, Any], n_ranks: int) -> None:
+    assert found[n_ranks]["per_atom_virial"] < 1e-10
+
+
+def test_the_trajectory_is_the_single_process_one(found: dict[int, Any]) -> None:
+    """500 steps: equal constants of nature, equal masses, equal integrator."""
+    result = found[2]["trajectory"]
+    assert result["moved_A"] > 0.2
+    assert result["positions_A"] < 1e-8
+    assert result["energy_eV"] < 1e-8
+    # Velocity Verlet at 1 fs for 108 atoms: the energy comes back to far less than 0.1 meV/atom.
+    assert result["drift_eV"] < 1e-4 * 108
+
+
+def test_atoms_migrate(found: dict[int, Any]) -> None:
+    """2,000 steps across ranks and the seam: every atom has crossed the box once."""
+    result = found[2]["migration"]
+    assert result["boxes_crossed"] >= 1
+    assert result["types_kept"]
+    assert result["forces"] < 1e-10
+    assert result["energy"] < 1e-10 * 108
+
+
+@pytest.mark.parametrize("kind", ["restart", "data"])
+def test_the_partition_survives_files(found: dict[int, Any], kind: str) -> None:
+    result = found[2]["restarted"][kind]
+    assert result["types_kept"]
+    # A sum over 120 atoms, whose positions a data file has to 17 digits.
+    assert result["energy"] < 1e-10 * 120
