@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ ADSORBATES = {"C": "#2b2b2b", "O": "#d7263d", "H": "#f2f2f2", "N": "#3f51b5"}
 """Elements in their own colours; every other is coloured by its weight."""
 
 _PIXELS_PER_A = 22.0
+_MOST_PIXELS = 1600
+_MOST_ATOMS = 20_000
 
 
 def atom_colours(species: Sequence[str], weights: Array) -> Array:
@@ -47,7 +50,30 @@ def draw_slab(positions: Array, species: Sequence[str], weights: Array) -> bytes
     """
     radii = np.array([covalent_radii[atomic_numbers[symbol]] for symbol in species])
     radii = np.where(radii > 1.2, 1.02 * radii, 0.92 * radii)
-    colours = atom_colours(species, weights)
+    return _draw_views(positions, radii, atom_colours(species, weights), _legend(species, weights))
+
+
+def draw_weights(positions: Array, species: Sequence[str], weights: Array) -> bytes:
+    """Draw any structure in the same views, every atom coloured by its weight alone.
+
+    Args:
+        positions: (A, 3) Å.
+        species: (A,) chemical symbols.
+        weights: (A,) weight of the HF expert.
+
+    Returns:
+        PNG.
+    """
+    shown = np.arange(len(positions))
+    if len(positions) > _MOST_ATOMS:  # each is drawn on its own
+        shown = np.random.default_rng(0).choice(shown, _MOST_ATOMS, replace=False)
+    radii = np.array([covalent_radii[atomic_numbers[species[atom]]] for atom in shown])
+    lf, hf = np.array(to_rgb(LF)), np.array(to_rgb(HF))
+    colours = lf + weights[shown, None] * (hf - lf)
+    return _draw_views(positions[shown], radii, colours, _weight_legend(weights))
+
+
+def _draw_views(positions: Array, radii: Array, colours: Array, legend: list[Line2D]) -> bytes:
     centred = positions - np.append(positions[:, :2].mean(axis=0), positions[:, 2].min())
     views = {
         "At an angle": view_rotation(24.0, 22.0),
@@ -70,7 +96,7 @@ def draw_slab(positions: Array, species: Sequence[str], weights: Array) -> bytes
         left, _, _, top = frames["From above"]
         _scale_bar(axes[2], left + 1.0, top + 1.2)
         figure.legend(
-            handles=_legend(species, weights),
+            handles=legend,
             loc="outside lower center",
             ncols=6,
             handletextpad=0.2,
@@ -89,7 +115,9 @@ def _frame(view: Array, radii: Array) -> Bounds:
 
 
 def _show(ax: Axes, view: Array, radii: Array, colours: Array, bounds: Bounds) -> None:
-    picture = render_spheres(view, radii, colours, bounds, pixels_per_unit=_PIXELS_PER_A)
+    left, right, bottom, top = bounds
+    pixels = min(_PIXELS_PER_A, _MOST_PIXELS / max(right - left, top - bottom))
+    picture = render_spheres(view, radii, colours, bounds, pixels_per_unit=pixels)
     ax.imshow(picture, extent=bounds, interpolation="lanczos")
     ax.set_anchor("S")
     ax.set_xticks([])
@@ -100,7 +128,7 @@ def _show(ax: Axes, view: Array, radii: Array, colours: Array, bounds: Bounds) -
 
 def _height_axis(ax: Axes, top: float) -> None:
     low, high = ax.get_ylim()
-    ax.set_yticks(np.arange(0, top, 5.0))
+    ax.set_yticks(np.arange(0, top, _length(top)))
     ax.set_ylim(low, high)
     ax.tick_params(length=3, labelsize=8)
     ax.spines["left"].set_visible(True)
@@ -108,10 +136,32 @@ def _height_axis(ax: Axes, top: float) -> None:
     ax.set_ylabel("height z (Å)")
 
 
+def _length(extent: float) -> float:
+    """A round length, Å, that goes at most ten times into `extent`: 5, 10, 20, 50, …"""
+    return next(
+        step * 10.0**power
+        for power in range(9)
+        for step in (5, 10, 20)
+        if step * 10.0**power * 10 > extent
+    )
+
+
 def _scale_bar(ax: Axes, left: float, y: float) -> None:
-    length = 5.0
+    first, last = ax.get_xlim()
+    length = _length(last - first)
     ax.plot([left, left + length], [y, y], color=INK, linewidth=2, clip_on=False)
     ax.text(left + length + 0.6, y, f"{length:g} Å", va="center", fontsize=8)
+
+
+def _weight_legend(weights: Array) -> list[Line2D]:
+    middle = tuple((np.array(to_rgb(HF)) + np.array(to_rgb(LF))) / 2)
+    return _dots(
+        [
+            ("HF expert (w = 1)", HF, weights == 1, 9.0),
+            ("both (blend)", middle, (weights > 0) & (weights < 1), 9.0),
+            ("LF expert (w = 0)", LF, weights == 0, 9.0),
+        ]
+    )
 
 
 def _legend(species: Sequence[str], weights: Array) -> list[Line2D]:
@@ -129,6 +179,10 @@ def _legend(species: Sequence[str], weights: Array) -> list[Line2D]:
         chosen = symbols == symbol
         expert = "HF expert" if (weights[chosen] == 1).all() else "coloured by element"
         entries.append((f"{symbol}, {expert}", colour, chosen, 6.0))
+    return _dots(entries)
+
+
+def _dots(entries: Sequence[tuple[str, Any, npt.NDArray[np.bool_], float]]) -> list[Line2D]:
     return [
         Line2D(
             [],

@@ -31,6 +31,7 @@ from duetto.partition.regions import count_regions
 from duetto.run.append import OutputStopped
 from duetto.run.checkpoint import load_checkpoint
 from duetto.run.config import LangevinStage, RunConfig, load_config
+from duetto.run.doubts import doubts
 from duetto.run.files import CHECKPOINT, THERMO, RunFiles, require_unused
 from duetto.run.pair_model import PairModel
 from duetto.run.resume import require_same_run
@@ -154,6 +155,8 @@ def _start(config: RunConfig, model: Model) -> _Run:
     atoms = read_structure(
         structure.file, frame=structure.frame, repeat=structure.repeat, species=model.species
     )
+    for line in doubts(config, atoms):
+        log.warning("%s", line)
     weights = config.regions.weights(atoms)
     potential = model.potential(atoms.get_chemical_symbols(), weights, atoms.pbc.tolist())
     keeper = Keeper.of(Guard.from_config(config.guard), potential)

@@ -1,0 +1,182 @@
+"""A look at a run before it starts: who computes which atom, and what a step will cost."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import torch
+from ase import Atoms
+
+from duetto.atoms.periodic import Array, wrap
+from duetto.atoms.structure import read_structure
+from duetto.errors import RunStopped
+from duetto.files import atomic_write
+from duetto.measure.turns import time_in_turns
+from duetto.partition.guard import Guard
+from duetto.run.config import RunConfig
+from duetto.run.doubts import doubts
+from duetto.run.pair_model import PairModel
+
+PICTURE, WEIGHTS = "regions.png", "weights.xyz"
+
+REGIONS = ("complex", "blend", "simple")
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Look:
+    """What there is to see.
+
+    Attributes:
+        n_atoms: atoms in all.
+        counts: atoms by region (complex, blend, simple) and species.
+        warnings: of the words and the timestep.
+        guard: what the guard says of the start, the most serious first.
+        computed_with: device, dtype, precision, backend.
+        step_ms: one evaluation by `mixture`, `full_hf` and `full_lf`, where the pair has them; None
+            where nothing was timed.
+        speedup_vs_full_hf: of the mixture.
+    """
+
+    n_atoms: int
+    counts: dict[str, dict[str, int]]
+    warnings: tuple[str, ...]
+    guard: tuple[str, ...]
+    computed_with: dict[str, str]
+    step_ms: dict[str, float] | None
+    speedup_vs_full_hf: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A configuration's atoms, weights and pair."""
+
+    config: RunConfig
+    model: PairModel
+    atoms: Atoms
+    weights: Array
+
+
+def start_of_run(config: RunConfig) -> Start:
+    """Read what a run would start from.
+
+    Raises:
+        InputError: the pair, the structure or the regions cannot be used.
+    """
+    model = PairModel(config)
+    structure = config.structure
+    atoms = read_structure(
+        structure.file, frame=structure.frame, repeat=structure.repeat, species=model.species
+    )
+    return Start(config, model, atoms, config.regions.weights(atoms))
+
+
+def look_at(start: Start, *, timed: bool, say: Callable[[str], None]) -> Look:
+    """Count, ask the guard, and time a few evaluations.
+
+    Args:
+        start: what the run would start from.
+        timed: whether to evaluate the experts for their cost.
+        say: where lines about what is being done go.
+    """
+    findings = _guard_findings(start)
+    step_ms = _step_ms(start, say) if timed else None
+    speedup = None
+    if step_ms is not None and "full_hf" in step_ms:
+        speedup = step_ms["full_hf"] / step_ms["mixture"]
+    return Look(
+        n_atoms=len(start.atoms),
+        counts=count_by_species(start.atoms, start.weights),
+        warnings=tuple(doubts(start.config, start.atoms)),
+        guard=findings,
+        computed_with=start.model.describe(),
+        step_ms=step_ms,
+        speedup_vs_full_hf=speedup,
+    )
+
+
+def count_by_species(atoms: Atoms, weights: Array) -> dict[str, dict[str, int]]:
+    """Atoms of each region by species, the species in the order of the structure."""
+    symbols = np.array(atoms.get_chemical_symbols())
+    masks = (weights == 1.0, (weights > 0.0) & (weights < 1.0), weights == 0.0)
+    kinds = list(dict.fromkeys(symbols.tolist()))
+    return {
+        region: {kind: n for kind in kinds if (n := int((mask & (symbols == kind)).sum()))}
+        for region, mask in zip(REGIONS, masks, strict=True)
+    }
+
+
+def write_look(start: Start, folder: Path) -> dict[str, str]:
+    """Write the picture and the weights (column w, extended XYZ); return their paths by kind.
+
+    Raises:
+        OSError: the folder cannot be made or written.
+    """
+    from duetto.report.slab import draw_weights
+
+    folder.mkdir(parents=True, exist_ok=True)
+    atoms, weights = start.atoms, start.weights
+    home = wrap(atoms.positions, atoms.cell.array, atoms.pbc)
+    atomic_write(folder / PICTURE, draw_weights(home, atoms.get_chemical_symbols(), weights))
+    marked = Atoms(
+        atoms.get_chemical_symbols(), positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc
+    )
+    marked.set_array("w", weights)
+    text = io.StringIO()
+    ase.io.write(text, marked, format="extxyz")
+    atomic_write(folder / WEIGHTS, text.getvalue())
+    return {"picture": str(folder / PICTURE), "weights": str(folder / WEIGHTS)}
+
+
+def _guard_findings(start: Start) -> tuple[str, ...]:
+    """What the guard would say at the first list, in its own words."""
+    guard = Guard.from_config(start.config.guard)
+    guard.policy = "warn"  # all findings, and no end
+    potential = _potential(start, start.weights)
+    try:
+        guard(torch.tensor(start.atoms.positions), torch.tensor(start.atoms.cell.array), potential)
+    except RunStopped as stop:
+        return (str(stop),)
+    return tuple(event.message for event in guard.events)
+
+
+def _potential(start: Start, weights: Array) -> Any:
+    symbols = start.atoms.get_chemical_symbols()
+    return start.model.potential(symbols, weights, start.atoms.pbc.tolist())
+
+
+def _step_ms(start: Start, say: Callable[[str], None]) -> dict[str, float]:
+    """Milliseconds of an evaluation by the mixture and by each expert alone, timed in turns."""
+    shares = {"mixture": start.weights}
+    if start.model.pair.hf is not None:
+        shares["full_hf"] = np.ones(len(start.atoms))
+    if start.model.pair.lf is not None and _lf_knows_all(start):
+        shares["full_lf"] = np.zeros(len(start.atoms))
+    positions = torch.tensor(start.atoms.positions, device=start.model.device)
+    cell = torch.tensor(start.atoms.cell.array, device=start.model.device)
+    say(f"timing {', '.join(shares)}: {ROUNDS} evaluations each …")
+    tasks = {}
+    for name, weights in shares.items():
+        potential = _potential(start, weights)
+        potential.evaluate(positions, cell)  # builds its list and compiles what it needs
+        tasks[name] = lambda potential=potential: potential.evaluate(positions, cell)
+    on_cuda = start.model.device.type == "cuda"
+    timings = time_in_turns(
+        tasks, rounds=ROUNDS, synchronize=torch.cuda.synchronize if on_cuda else lambda: None
+    )
+    return {name: timing.median_ms for name, timing in timings.items()}
+
+
+def _lf_knows_all(start: Start) -> bool:
+    known = start.model.pair.experts["lf"].species
+    return set(start.atoms.get_chemical_symbols()) <= set(known)
