@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,6 +81,22 @@ def read_safetensors(
     # What load has accepted begins with the length of a JSON header.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return header.get("__metadata__", {}), tensors
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The `header` of a safetensors file's metadata, without its tensors; nothing is verified.
+
+    What is not such a file has an empty header: who reads all of it says what is wrong.
+    """
+    try:
+        with open(path, "rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            if size > os.fstat(stream.fileno()).st_size:
+                return {}
+            header = json.loads(json.loads(stream.read(size))["__metadata__"]["header"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return header if isinstance(header, dict) else {}
 
 
 def content_hash(header: str, tensors: Mapping[str, Tensor]) -> str:

@@ -5,7 +5,6 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from ase.geometry import complete_cell, minkowski_reduce
-from scipy.spatial import cKDTree  # type: ignore[import-untyped]
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -83,6 +82,8 @@ def nearest(
     """
     if not len(queries) or not len(points):
         return Nearest(np.full(len(queries), np.inf), np.full(len(queries), -1))
+    from scipy.spatial import cKDTree  # type: ignore[import-untyped]  # slow to import
+
     queries, images, source = _write_images_out(queries, points, cell, pbc, limit)
     tree = cKDTree(images)
     if skip_self is None:

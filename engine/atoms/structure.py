@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-import ase.io
 import numpy as np
 from ase import Atoms
 
@@ -95,6 +94,8 @@ def _read_frame(path: Path, frame: int) -> Atoms:
         raise InputError(f"{path}: no such structure file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty")
+    import ase.io  # slow to import
+
     try:
         if frame >= -1:
             return ase.io.read(path, index=frame, do_not_split_by_at_sign=True)
@@ -113,6 +114,8 @@ def _read_frame(path: Path, frame: int) -> Atoms:
 
 
 def _frames(path: Path) -> Iterator[Atoms]:
+    import ase.io
+
     return ase.io.iread(path, index=":", do_not_split_by_at_sign=True)
 
 

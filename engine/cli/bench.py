@@ -80,18 +80,25 @@ def _register_output(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; return the exit code."""
-    import torch
-
     from duetto.errors import InputError
 
-    if args.threads is not None:
-        if args.threads < 1:
-            raise InputError(f"--threads {args.threads}: use at least 1")
-        torch.set_num_threads(args.threads)
+    if args.threads is not None and args.threads < 1:
+        raise InputError(f"--threads {args.threads}: use at least 1")
     only_profile = {"--trace": args.trace, "--plot": args.plot, "--blend": args.blend or None}
     for option, value in only_profile.items():
         if value is not None and not args.profile:
             raise InputError(f"{option} is for --profile")
+    if args.config is not None:
+        from duetto.run.config import load_config
+
+        load_config(args.config)
+    if args.pair is not None and not args.pair.is_file():
+        raise InputError(f"{args.pair}: no such pair file")
+
+    import torch
+
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
     return _profile(args) if args.profile else _throughput(args)
 
 

@@ -33,12 +33,15 @@ def run(args: argparse.Namespace) -> int:
     """Run the demonstration; return the exit code."""
     import json
 
-    from duetto.demo.demonstration import PAGE, DemoSettings, run_demo
-    from duetto.demo.summary import closing_lines
     from duetto.errors import InputError
 
     if args.steps is not None and args.steps < 2:
         raise InputError(f"--steps: got {args.steps}, allowed: 2 or more")
+    if args.pair is not None and not args.pair.is_file():
+        raise InputError(f"{args.pair}: no such pair file")
+
+    from duetto.demo.demonstration import PAGE, DemoSettings, run_demo
+    from duetto.demo.summary import closing_lines
 
     def say(line: str) -> None:
         print(line, file=sys.stderr if args.json else sys.stdout, flush=True)

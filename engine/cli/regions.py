@@ -46,8 +46,12 @@ def run(args: argparse.Namespace) -> int:
     """Look; return the exit code."""
     from duetto.errors import InputError
     from duetto.run.config import load_config
+    from duetto.run.refusals import refuse_atoms
 
     config = load_config(args.config, args.overrides)
+    if not config.pair.is_file():
+        raise InputError(f"{config.pair}: no such pair file")
+    refuse_atoms(config)
 
     from duetto.measure.look import look_at, start_of_run, write_look
 

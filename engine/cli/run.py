@@ -37,10 +37,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Run; return the exit code."""
     from duetto.errors import InputError
-    from duetto.run.run import run as run_configuration
+    from duetto.run.refusals import refuse_early
 
     if args.resume and args.overwrite:
         raise InputError("--resume continues a run and --overwrite replaces it: give one of them")
+    refuse_early(args.config, args.overrides, resume=args.resume, overwrite=args.overwrite)
+
+    from duetto.run.run import run as run_configuration
 
     def say(line: str) -> None:
         print(line, file=sys.stderr if args.json else sys.stdout, flush=True)

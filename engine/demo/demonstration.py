@@ -29,7 +29,8 @@ from duetto.partition.guard import Guard
 from duetto.partition.keeper import Keeper
 from duetto.partition.regions import count_regions
 from duetto.run.config import RunConfig, load_config
-from duetto.run.files import CHECKPOINT, RunFiles
+from duetto.run.files import RunFiles
+from duetto.run.folder import CHECKPOINT
 from duetto.run.pair_model import PairModel
 
 REPORT = "report.json"

@@ -67,7 +67,7 @@ def draw_weights(positions: Array, species: Sequence[str], weights: Array) -> by
     shown = np.arange(len(positions))
     if len(positions) > _MOST_ATOMS:  # each is drawn on its own
         shown = np.random.default_rng(0).choice(shown, _MOST_ATOMS, replace=False)
-    radii = np.array([covalent_radii[atomic_numbers[species[atom]]] for atom in shown])
+    radii = np.array([covalent_radii[atomic_numbers[species[int(atom)]]] for atom in shown])
     lf, hf = np.array(to_rgb(LF)), np.array(to_rgb(HF))
     colours = lf + weights[shown, None] * (hf - lf)
     return _draw_views(positions[shown], radii, colours, _weight_legend(weights))

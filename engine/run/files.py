@@ -11,28 +11,9 @@ from duetto.files import atomic_write
 from duetto.md.state import State
 from duetto.run.append import AppendedFile, OutputStopped
 from duetto.run.checkpoint import save_checkpoint
+from duetto.run.folder import CHECKPOINT, SUMMARY, THERMO, TRAJECTORY
 from duetto.run.thermo import HEADER, thermo_row
 from duetto.run.trajectory import DEFAULT_FIELDS, Field, format_frame
-
-THERMO = "thermo.csv"
-TRAJECTORY = "trajectory.xyz"
-CHECKPOINT = "checkpoint.safetensors"
-SUMMARY = "summary.json"
-
-
-def require_unused(folder: Path) -> None:
-    """Refuse a folder that holds a run. Empty files are none: a run was killed before it began.
-
-    Raises:
-        InputError: naming the first file that would be overwritten.
-    """
-    for name in (CHECKPOINT, THERMO, TRAJECTORY, SUMMARY):
-        path = folder / name
-        if path.exists() and path.stat().st_size > 0:
-            raise InputError(
-                f"{path}: exists; continue that run with --resume, replace it with "
-                "--overwrite, or set another output.dir"
-            )
 
 
 class RunFiles:

@@ -32,7 +32,8 @@ from duetto.run.append import OutputStopped
 from duetto.run.checkpoint import load_checkpoint
 from duetto.run.config import LangevinStage, RunConfig, load_config
 from duetto.run.doubts import doubts
-from duetto.run.files import CHECKPOINT, THERMO, RunFiles, require_unused
+from duetto.run.files import RunFiles
+from duetto.run.folder import CHECKPOINT, THERMO, require_unused
 from duetto.run.pair_model import PairModel
 from duetto.run.resume import require_same_run
 from duetto.run.signals import StopSignals

@@ -13,7 +13,7 @@ import torch
 from duetto.md.state import State
 from duetto.partition.regions import count_regions
 from duetto.run.config import NVEStage, RunConfig
-from duetto.run.files import THERMO
+from duetto.run.folder import THERMO
 from duetto.run.thermo import energy_drift_meV_per_atom_per_ps, read_thermo
 
 

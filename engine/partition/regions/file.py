@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import ase
-import ase.io
 import numpy as np
 import numpy.typing as npt
 
@@ -70,6 +69,8 @@ class FileArray:
 
     def _read(self) -> ase.Atoms:
         """Read the one frame, and of a file with more only as far as needed."""
+        import ase.io  # slow to import
+
         path = self.place.folder / self.path
         wanted = self.frame or 0
         frames: list[ase.Atoms] = []

@@ -23,7 +23,7 @@ from duetto.errors import InputError
 from duetto.measure.turns import StepTimes, Timing
 from duetto.partition.regions import RegionCounts, Regions, count_regions
 from duetto.run.config import load_config
-from duetto.run.files import CHECKPOINT
+from duetto.run.folder import CHECKPOINT
 from duetto.run.thermo import read_thermo
 from tests.pairs import SPECIES, high_fidelity, low_fidelity
 

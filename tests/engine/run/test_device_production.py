@@ -15,7 +15,8 @@ from ase import Atoms
 from duetto.md import loop
 from duetto.potential.mixture import Potential
 from duetto.run.checkpoint import load_checkpoint
-from duetto.run.files import CHECKPOINT, THERMO, TRAJECTORY, RunFiles
+from duetto.run.files import RunFiles
+from duetto.run.folder import CHECKPOINT, THERMO, TRAJECTORY
 from duetto.run.run import run
 from tests.engine.potential.test_triton import DEVICE, covered_by_torch, potential, some
 from tests.waiting import wait_for_every_record

@@ -17,7 +17,7 @@ from duetto.cli.main import main
 from duetto.experts.pair import ExpertPair
 from duetto.md import initial_state
 from duetto.potential.mixture import Potential
-from duetto.run.files import THERMO, TRAJECTORY
+from duetto.run.folder import THERMO, TRAJECTORY
 from duetto.run.thermo import read_thermo
 from tests.pairs import mismatched_pair
 

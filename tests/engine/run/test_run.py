@@ -18,7 +18,7 @@ from duetto.errors import InputError, RunStopped
 from duetto.run import run as production
 from duetto.run.append import AppendedFile
 from duetto.run.checkpoint import save_checkpoint
-from duetto.run.files import CHECKPOINT, SUMMARY, THERMO, TRAJECTORY
+from duetto.run.folder import CHECKPOINT, SUMMARY, THERMO, TRAJECTORY
 from duetto.run.run import run
 from duetto.run.thermo import read_thermo
 from tests.engine.md.toy import ToyModel, argon

@@ -1,0 +1,88 @@
+"""A refusal comes before the imports that take seconds."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import pytest
+from ase.build import bulk
+
+from duetto.experts.pair import ExpertPair
+from tests.pairs import low_fidelity
+
+SLOW = ("torch", "numba", "nequip", "matplotlib")
+
+CONFIG = """
+structure: pt.xyz
+pair: pair.duetto
+regions: {complex: {indices: [0]}}
+timestep_fs: 1
+initial_temperature_K: 300
+stages: [{ensemble: nve, steps: 10}]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("refusals")
+    ase.io.write(folder / "pt.xyz", bulk("Pt", cubic=True))
+    ase.io.write(folder / "ni.xyz", bulk("Ni", cubic=True))
+    ExpertPair(hf=None, lf=low_fidelity(type_names=("Pt",))).save(folder / "pair.duetto")
+    (folder / "run.yaml").write_text(CONFIG)
+    (folder / "used").mkdir()
+    (folder / "used" / "thermo.csv").write_text("step\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("run run.yaml timestep_fs=-1", "timestep_fs"),
+        ("run run.yaml stucture=pt.xyz", "stucture"),
+        ("run none.yaml", "none.yaml"),
+        ("run run.yaml output.dir=used", "exists; continue that run with --resume"),
+        ("run run.yaml --resume", "no checkpoint to resume"),
+        ("run run.yaml structure=none.xyz", "no such structure file"),
+        ("run run.yaml structure=ni.xyz", "a species that the pair file does not know"),
+        ("run run.yaml pair=none.duetto", "no such pair file"),
+        ("run run.yaml regions.complex.indices=[99]", "regions.complex.indices"),
+        ("regions run.yaml structure=ni.xyz", "a species that the pair file does not know"),
+        ("bench --threads 0", "use at least 1"),
+        ("bench --config none.yaml", "none.yaml"),
+        ("bench --pair none.duetto", "no such pair file"),
+        ("demo --steps 1", "allowed: 2 or more"),
+        ("demo --pair none.duetto", "no such pair file"),
+    ],
+)
+def test_refused_before_anything_slow_is_imported(folder: Path, arguments: str, said: str) -> None:
+    code = (
+        "import sys\n"
+        "from duetto.cli.main import main\n"
+        f"code = main({arguments.split()!r})\n"
+        f"print([name for name in {SLOW!r} if name in sys.modules])\n"
+        "sys.exit(code)"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 2, finished.stderr
+    (line,) = finished.stderr.strip().splitlines()
+    assert said in line
+    assert finished.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["regions", "--help"]])
+def test_help_imports_nothing_slow(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom duetto.cli.main import main\n"
+        f"try: main({arguments!r})\nexcept SystemExit: pass\n"
+        f"sys.exit(any(name in sys.modules for name in {(*SLOW, 'numpy', 'ase')!r}))"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert finished.returncode == 0
