@@ -114,6 +114,8 @@ def pairs_within(
     if not len(queries) or not len(points):
         none = np.zeros(0, dtype=np.int64)
         return Pairs(none, none, np.zeros(0), np.zeros((0, 3)))
+    from scipy.spatial import cKDTree
+
     wrapped, images, source = _write_images_out(queries, points, cell, pbc, limit)
     found = cKDTree(wrapped).sparse_distance_matrix(cKDTree(images), limit, output_type="ndarray")
     i, image = found["i"].astype(np.int64), found["j"].astype(np.int64)

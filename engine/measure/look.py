@@ -15,10 +15,9 @@ from ase import Atoms
 
 from duetto.atoms.periodic import Array, wrap
 from duetto.atoms.structure import read_structure
-from duetto.errors import RunStopped
 from duetto.files import atomic_write
 from duetto.measure.turns import time_in_turns
-from duetto.partition.guard import Guard
+from duetto.partition.guard import Guard, Watch
 from duetto.run.config import RunConfig
 from duetto.run.doubts import doubts
 from duetto.run.pair_model import PairModel
@@ -140,14 +139,11 @@ def write_look(start: Start, folder: Path) -> dict[str, str]:
 
 def _guard_findings(start: Start) -> tuple[str, ...]:
     """What the guard would say at the first list, in its own words."""
+    atoms = start.atoms
     guard = Guard.from_config(start.config.guard)
-    guard.policy = "warn"  # all findings, and no end
-    potential = _potential(start, start.weights)
-    try:
-        guard(torch.tensor(start.atoms.positions), torch.tensor(start.atoms.cell.array), potential)
-    except RunStopped as stop:
-        return (str(stop),)
-    return tuple(event.message for event in guard.events)
+    watch = Watch(guard, start.model.pair, atoms.get_chemical_symbols(), atoms.pbc)
+    now = watch.at(atoms.positions, atoms.cell.array, start.weights)
+    return tuple(finding.message(0) for finding in watch.look(now))
 
 
 def _potential(start: Start, weights: Array) -> Any:

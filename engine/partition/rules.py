@@ -16,7 +16,6 @@ import numpy.typing as npt
 from duetto.atoms.describe import name_atom
 from duetto.atoms.periodic import Array, Indices, across, nearest
 from duetto.errors import InputError
-from duetto.experts.base import max_cutoff
 from duetto.partition.search import Search
 
 if TYPE_CHECKING:
@@ -265,6 +264,8 @@ def lf_cutoff(lf: Expert, centre: str, neighbor: str) -> float:
     """
     if centre in lf.species and neighbor in lf.species:
         return lf.cutoff(centre, neighbor)
+    from duetto.experts.base import max_cutoff  # imports torch, which reading a word needs not
+
     return max_cutoff(lf)
 
 

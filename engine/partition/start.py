@@ -10,7 +10,6 @@ import numpy as np
 
 from duetto.atoms.periodic import Indices, across
 from duetto.errors import InputError
-from duetto.experts.base import max_cutoff
 from duetto.partition.rules import Configuration, Start, seen_pairs
 
 if TYPE_CHECKING:
@@ -81,6 +80,8 @@ def _shell_distance(
     simple = np.flatnonzero(configurations[0].weights == 0)
     if pair.lf is None or not len(watched) or not len(simple):
         return 0.0
+    from duetto.experts.base import max_cutoff  # imports torch, which reading a word needs not
+
     wanted = asked or max_cutoff(pair.lf)
     nearest_simple = np.inf
     for now in configurations:

@@ -40,6 +40,7 @@ def folder(tmp_path_factory):
     [
         ("run run.yaml timestep_fs=-1", "timestep_fs"),
         ("run run.yaml stucture=pt.xyz", "stucture"),
+        ("run run.yaml guard=wran", "guard"),
         ("run none.yaml", "none.yaml"),
         ("run run.yaml output.dir=used", "exists; continue that run with --resume"),
         ("run run.yaml --resume", "no checkpoint to resume"),
