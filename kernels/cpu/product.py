@@ -31,7 +31,7 @@ _ROWS = 6
 
 
 @dataclass(frozen=True)
-class _Registers:
+class Registers:
     """Vector registers of this machine: bytes of one, and how many a tile may fill."""
 
     size: int
@@ -39,13 +39,13 @@ class _Registers:
 
 
 @functools.cache
-def _registers() -> _Registers:
+def registers() -> Registers:
     features = llvmlite.binding.get_host_cpu_features()
     if features.get("avx512f"):
-        return _Registers(64, 24)
+        return Registers(64, 24)
     if features.get("avx"):
-        return _Registers(32, 12)
-    return _Registers(16, 24 if platform.machine().lower() in {"aarch64", "arm64"} else 12)
+        return Registers(32, 12)
+    return Registers(16, 24 if platform.machine().lower() in {"aarch64", "arm64"} else 12)
 
 
 class _Tile:
@@ -181,12 +181,12 @@ def columns_of_tile(dtype: str, width: int, rows: int) -> tuple[int, int, int]:
     Returns:
         Lanes of a vector, vectors of a tile, vectors left over for the last tile.
     """
-    registers = _registers()
-    lanes = registers.size // (4 if dtype == "float32" else 8)
+    machine = registers()
+    lanes = machine.size // (4 if dtype == "float32" else 8)
     while width % lanes:
         lanes //= 2
     whole = width // lanes
-    vectors = min(whole, max(registers.tile // rows, 1))
+    vectors = min(whole, max(machine.tile // rows, 1))
     return lanes, vectors, whole % vectors
 
 

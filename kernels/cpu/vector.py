@@ -142,6 +142,39 @@ divide = _elementwise("fdiv", "Elementwise a / b.")
 
 
 @intrinsic
+def larger(typingctx: Any, a: Any, b: Any) -> Any:
+    """Elementwise max(a, b); b where one is NaN."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return a(a, b), codegen
+
+
+@intrinsic
+def smaller(typingctx: Any, a: Any, b: Any) -> Any:
+    """Elementwise min(a, b); b where one is NaN."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<", *args), *args)
+
+    return a(a, b), codegen
+
+
+@intrinsic
+def square_root(typingctx: Any, a: Any) -> Any:
+    """Elementwise √a, correctly rounded."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        suffix = f"v{a.lanes}f{a.element.bitwidth}"
+        kind = ir.FunctionType(a.llvm, [a.llvm])
+        name = f"llvm.sqrt.{suffix}"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+    return a(a), codegen
+
+
+@intrinsic
 def multiply_add(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """Elementwise a · b + c, rounded once."""
 
@@ -149,6 +182,79 @@ def multiply_add(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
         return fused_multiply_add(builder, a, *args)
 
     return a(a, b, c), codegen
+
+
+@intrinsic(prefer_literal=True)
+def component(typingctx: Any, lanes: Any, array: Any, index: Any, which: Any) -> Any:
+    """Every fourth of 4 `lanes` consecutive elements of `array` from `index` on.
+
+    `lanes` and `which`, the first of them, are literals. Calls for several components of the same
+    elements load them once.
+    """
+    vector = VectorType(array.dtype, lanes.literal_value)
+    whole = VectorType(array.dtype, 4 * lanes.literal_value)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        indices = cgutils.unpack_tuple(builder, args[2], len(index))
+        pointer = address(context, builder, array, args[1], indices, index.types)
+        pointer = builder.bitcast(pointer, whole.llvm.as_pointer())
+        loaded = builder.load(pointer, align=array.dtype.bitwidth // 8)
+        places = [which.literal_value + 4 * lane for lane in range(vector.lanes)]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), places)
+        return builder.shuffle_vector(loaded, loaded, mask)
+
+    return vector(lanes, array, index, which), codegen
+
+
+@intrinsic
+def store_rows(typingctx: Any, array: Any, index: Any, x: Any, y: Any, z: Any) -> Any:
+    """Write x, y, z and a zero of each lane, lane after lane, from `index` on."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes = x.lanes
+        whole = VectorType(x.element, 4 * lanes)
+        indices = cgutils.unpack_tuple(builder, args[1], len(index))
+        pointer = address(context, builder, array, args[0], indices, index.types)
+        double = ir.VectorType(ir.IntType(32), 2 * lanes)
+        both = ir.Constant(double, list(range(2 * lanes)))
+        left = builder.shuffle_vector(args[2], args[3], both)
+        right = builder.shuffle_vector(args[4], ir.Constant(z.llvm, None), both)
+        places = [part * lanes + lane for lane in range(lanes) for part in range(4)]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), 4 * lanes), places)
+        value = builder.shuffle_vector(left, right, mask)
+        pointer = builder.bitcast(pointer, whole.llvm.as_pointer())
+        builder.store(value, pointer, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, index, x, y, z), codegen
+
+
+@intrinsic
+def doubled(typingctx: Any, a: Any) -> Any:
+    """The same numbers in double precision."""
+    wide = VectorType(types.float64, a.lanes)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return args[0] if a.element == types.float64 else builder.fpext(args[0], wide.llvm)
+
+    return wide(a), codegen
+
+
+@intrinsic
+def store_as(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """Write a vector to consecutive elements of `array`, rounded to its type."""
+    target = VectorType(array.dtype, value.lanes)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        indices = cgutils.unpack_tuple(builder, args[1], len(index))
+        pointer = address(context, builder, array, args[0], indices, index.types)
+        same = array.dtype == value.element
+        rounded = args[2] if same else builder.fptrunc(args[2], target.llvm)
+        pointer = builder.bitcast(pointer, target.llvm.as_pointer())
+        builder.store(rounded, pointer, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), codegen
 
 
 @intrinsic

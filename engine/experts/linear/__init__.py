@@ -1,0 +1,1 @@
+"""Linear experts: atomic-cluster-expansion site energies, fitted by least squares."""

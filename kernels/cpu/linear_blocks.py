@@ -1,0 +1,305 @@
+"""From atoms to blocks of centres and back, for linear experts.
+
+A block holds up to `lanes` centres of one type, one to a lane of a vector register. The k-th
+neighbor of species s of the centre in lane v stands in edges[s, k, v]; `count` says how many there
+are, and the lanes that have no k-th neighbor hold one beyond the cutoff. Whatever belongs to an atom
+or an edge is four numbers, x, y, z and nothing, so that one instruction takes them all. Letters as
+in `duetto.kernels.linear`; K is the room for neighbors of one species.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from duetto.kernels.cpu.compiling import compiled
+from duetto.kernels.cpu.vector import (
+    add,
+    component,
+    doubled,
+    load,
+    multiply,
+    multiply_add,
+    splat,
+    store,
+    store_as,
+    subtract,
+    total,
+)
+
+
+BEYOND = 1.0625
+"""Where neighbors that are not there stand, in cutoffs."""
+
+
+IMAGE = 32
+TYPE = 48
+"""From which bit on a slot tells the neighbor's image and type; below is its index."""
+
+
+@compiled
+def pack_slots(
+    centres: Any,
+    first: Any,
+    neighbor: Any,
+    shift: Any,
+    types: Any,
+    low: Any,
+    span: Any,
+    rows: Any,
+    slots: Any,
+) -> None:
+    """A neighbor list's rows of some centres, each neighbor in one number.
+
+    Args:
+        centres: (n,) int64, atoms.
+        first, neighbor, shift: as in `edges.gather_edges`.
+        types: (A,) int64.
+        low, span: (3,) int64, least shift along each axis and how many there are.
+        rows: (n + 1,) int64, where each centre's slots begin.
+        slots: (list,) int64 OUTPUT: index, image (see `images_of`) and type.
+    """
+    zero = ((0 - low[0]) * span[1] - low[1]) * span[2] - low[2]
+    for row in range(centres.shape[0]):
+        begin, to = first[centres[row]], rows[row]
+        for k in range(rows[row + 1] - rows[row]):
+            a, b, c = shift[begin + k, 0], shift[begin + k, 1], shift[begin + k, 2]
+            image = ((a - low[0]) * span[1] + b - low[1]) * span[2] + c - low[2]
+            image = 0 if image == zero else image + 1
+            j = np.int64(neighbor[begin + k])
+            slots[to + k] = j | (np.int64(image) << IMAGE) | (types[j] << TYPE)
+
+
+def images_of(low: Any, span: Any, cell: Any) -> Any:
+    """(images, 4) float64: how far each image of the cell is away, in the order of `pack_slots`."""
+    shifts = np.stack(np.meshgrid(*map(np.arange, low, low + span), indexing="ij"), axis=-1)
+    images = np.zeros((int(np.prod(span)) + 1, 4))
+    images[1:, :3] = shifts.reshape(-1, 3) @ cell
+    return images
+
+
+@functools.cache
+def gather(lanes: int, single: bool) -> Callable[..., None]:
+    """Compile `gather(positions, images, rows, slots, centres, begin, types, places, edges, where,
+    count)`: neighbors within the cutoff from packed slots.
+
+    Differences of positions are taken in double precision and stored in that of `edges`.
+
+    Args:
+        lanes: centres of a block.
+        single: whether there is one type only, whose neighbors need not be told apart.
+
+    Args of the compiled function:
+        positions: (4 A,) float64.
+        images: (4 images,) float64.
+        rows, slots: see `pack_slots`.
+        centres: (n,) int64, n ≤ lanes, of one type.
+        begin: row of the first centre.
+        types: (A,) int64.
+        places: species_of (T,) int64 and the squared cutoffs (T, T) float64, negative where a
+            neighbor has no moments.
+        edges: (S K lanes 4,) OUTPUT.
+        where: (S K lanes,) int64 OUTPUT, the neighbor's index.
+        count: (S, lanes) int64 OUTPUT.
+    """
+
+    @compiled
+    def kernel(
+        positions: Any,
+        images: Any,
+        rows: Any,
+        slots: Any,
+        centres: Any,
+        begin: int,
+        types: Any,
+        places: Any,
+        edges: Any,
+        where: Any,
+        count: Any,
+    ) -> None:
+        species_of, limits = places
+        room = where.shape[0] // (count.shape[0] * lanes)
+        count[:] = 0
+        for lane in range(centres.shape[0]):
+            i = centres[lane]
+            ti = types[i]
+            here = load(4, positions, (4 * i,))
+            limit, to, s = limits[ti, ti], np.uint64(lane), 0
+            for place in range(np.uint64(rows[begin + lane]), np.uint64(rows[begin + lane + 1])):
+                slot = slots[place]
+                j = np.int64(slot & 0xFFFFFFFF)
+                away = subtract(load(4, positions, (4 * j,)), here)
+                away = add(away, load(4, images, (4 * ((slot >> IMAGE) & 0xFFFF),)))
+                if not single:
+                    tj = slot >> TYPE
+                    limit, s = limits[ti, tj], max(species_of[tj], 0)
+                    to = np.uint64((s * room + count[s, lane]) * lanes + lane)
+                # Written whether it is near or not, and overwritten if not: the processor could
+                # not foretell a branch here.
+                store_as(edges, (np.uint64(4) * to,), away)
+                where[to] = j
+                near = total(multiply(away, away)) < limit
+                if single:
+                    to += np.uint64(near) * np.uint64(lanes)
+                else:
+                    count[s, lane] += near
+            if single:
+                count[0, lane] = np.int64(to) // lanes
+
+    return kernel
+
+
+@functools.cache
+def take(lanes: int) -> Callable[..., None]:
+    """Compile `take(rows, pair, vectors, centres, num_types, species_of, edges, where, count)`.
+
+    As `gather`, from the edges of a chunk: `rows` (n + 1,), `pair` (E,), `vectors` (E, 3);
+    `centres` (≤ lanes,) are rows of the chunk and `where` holds edges.
+    """
+
+    @compiled
+    def kernel(
+        rows: Any,
+        pair: Any,
+        vectors: Any,
+        centres: Any,
+        num_types: int,
+        species_of: Any,
+        edges: Any,
+        where: Any,
+        count: Any,
+    ) -> None:
+        count[:] = 0
+        for lane in range(centres.shape[0]):
+            row = centres[lane]
+            for e in range(rows[row], rows[row + 1]):
+                s = species_of[pair[e] % num_types]
+                if s >= 0:
+                    found = count[s, lane]
+                    for axis in range(3):
+                        edges[s, found, lane, axis] = vectors[e, axis]
+                    where[s, found, lane] = e
+                    count[s, lane] = found + 1
+
+    return kernel
+
+
+@functools.cache
+def fill(lanes: int) -> Callable[..., int]:
+    """Compile `fill(count, far, edges)`: complete vectors; return how many there are.
+
+    `count` (lanes,) and `edges` (K, lanes, 4) of one species; `far` is a distance beyond the
+    cutoff.
+    """
+
+    @compiled
+    def kernel(count: Any, far: Any, edges: Any) -> int:
+        most = 0
+        for lane in range(lanes):
+            most = max(most, count[lane])
+        for lane in range(lanes):
+            for k in range(count[lane], most):
+                edges[k, lane, 0] = far
+                edges[k, lane, 1] = 0.0
+                edges[k, lane, 2] = 0.0
+        return most
+
+    return kernel
+
+
+@functools.cache
+def scatter(lanes: int) -> Callable[..., None]:
+    """Compile `scatter(count, where, gradient, centres, weight, low, forces)`.
+
+    F_i += w_i Σ_j g_ij and F_j −= w_i g_ij in double precision, one centre after the other in the
+    order of its neighbors.
+
+    Args of the compiled function:
+        count: (lanes,); where: (K, lanes); gradient: (K, lanes, 4), of one species.
+        centres, weight: (≤ lanes,).
+        low: the atom whose force stands first in `forces`.
+        forces: (any, 4) float64, ADDED TO.
+    """
+
+    @compiled
+    def kernel(
+        count: Any,
+        where: Any,
+        gradient: Any,
+        centres: Any,
+        weight: Any,
+        low: int,
+        forces: Any,
+    ) -> None:
+        for lane in range(centres.shape[0]):
+            share, own = splat(4, weight[lane]), splat(4, 0.0)
+            for k in range(count[lane]):
+                pull = multiply(share, doubled(load(4, gradient, (k, lane, 0))))
+                j = where[k, lane] - low
+                store(forces, (j, 0), subtract(load(4, forces, (j, 0)), pull))
+                own = add(own, pull)
+            i = centres[lane] - low
+            store(forces, (i, 0), add(load(4, forces, (i, 0)), own))
+
+    return kernel
+
+
+@functools.cache
+def give(lanes: int) -> Callable[..., None]:
+    """Compile `give(count, where, block, gradient)`: the block's gradients to a chunk's (E, 3)."""
+
+    @compiled
+    def kernel(count: Any, where: Any, block: Any, gradient: Any) -> None:
+        for lane in range(lanes):
+            for k in range(count[lane]):
+                for axis in range(3):
+                    gradient[where[k, lane], axis] = block[k, lane, axis]
+
+    return kernel
+
+
+@functools.cache
+def virial(dtype: str, lanes: int) -> Callable[..., None]:
+    """Compile `virial(count, edges, gradient, weight, sums)`: sums −= w_i Σ_j r_ij ⊗ g_ij.
+
+    The neighbors' sums are in the precision of `edges`, those of centres in double.
+
+    Args of the compiled function:
+        count: how many vectors of neighbors there are.
+        edges, gradient: (K, lanes, 4).
+        weight: (≤ lanes,) float64.
+        sums: (3, 3) float64, ADDED TO.
+    """
+    T = np.float32 if dtype == "float32" else np.float64
+
+    @compiled
+    def kernel(count: int, edges: Any, gradient: Any, weight: Any, sums: Any) -> None:
+        per_centre = np.empty((9, lanes), dtype=T)
+        xx = xy = xz = yx = yy = yz = zx = zy = zz = splat(lanes, T(0.0))
+        for k in range(count):
+            x = component(lanes, edges, (k, 0, 0), 0)
+            y = component(lanes, edges, (k, 0, 0), 1)
+            z = component(lanes, edges, (k, 0, 0), 2)
+            gx = component(lanes, gradient, (k, 0, 0), 0)
+            gy = component(lanes, gradient, (k, 0, 0), 1)
+            gz = component(lanes, gradient, (k, 0, 0), 2)
+            xx, xy, xz = multiply_add(x, gx, xx), multiply_add(x, gy, xy), multiply_add(x, gz, xz)
+            yx, yy, yz = multiply_add(y, gx, yx), multiply_add(y, gy, yy), multiply_add(y, gz, yz)
+            zx, zy, zz = multiply_add(z, gx, zx), multiply_add(z, gy, zy), multiply_add(z, gz, zz)
+        store(per_centre, (0, 0), xx)
+        store(per_centre, (1, 0), xy)
+        store(per_centre, (2, 0), xz)
+        store(per_centre, (3, 0), yx)
+        store(per_centre, (4, 0), yy)
+        store(per_centre, (5, 0), yz)
+        store(per_centre, (6, 0), zx)
+        store(per_centre, (7, 0), zy)
+        store(per_centre, (8, 0), zz)
+        for place in range(9):
+            for lane in range(weight.shape[0]):
+                sums[place // 3, place % 3] -= weight[lane] * np.float64(per_centre[place, lane])
+
+    return kernel

@@ -1,0 +1,127 @@
+"""ZBL repulsion of the few pairs of atoms that come close, in double precision."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from duetto.kernels.cpu.compiling import compiled
+
+
+@compiled
+def zbl_pair(r: float, zi: float, zj: float, inverse: float, p: float) -> tuple[float, float]:
+    """Half the ZBL energy of a pair under its polynomial cutoff, eV, and the slope, eV/Å.
+
+    Constants as in `kernels.folded.zbl_edge_energies`.
+
+    Args:
+        r: distance, Å.
+        zi, zj: atomic numbers.
+        inverse: 1/cutoff, 1/Å.
+        p: exponent of the cutoff.
+    """
+    k = (zi**0.23 + zj**0.23) / 0.46850
+    first = 0.02817 * math.exp(-0.20162 * k * r)
+    second = 0.28022 * math.exp(-0.40290 * k * r)
+    third = 0.50986 * math.exp(-0.94229 * k * r)
+    fourth = 0.18175 * math.exp(-3.19980 * k * r)
+    screening = first + second + third + fourth
+    decay = 0.20162 * first + 0.40290 * second + 0.94229 * third + 3.19980 * fourth
+    bare = 0.5 * 14.399645 * zi * zj / r
+    x = min(r * inverse, 1.0)
+    lower = x ** (p - 1.0)
+    polynomial = (p + 1) * (p + 2) / 2 - x * (p * (p + 2) - p * (p + 1) / 2 * x)
+    cutoff = 1.0 - lower * x * polynomial
+    slope = -p * (p + 1) * (p + 2) / 2 * lower * (1.0 - x * (2.0 - x)) * inverse
+    change = bare * (-screening / r - k * decay)
+    return bare * screening * cutoff, change * cutoff + bare * screening * slope
+
+
+@compiled
+def wall_of_edges(
+    rows: Any, pair: Any, vectors: Any, wall: Any, energy: Any, gradient: Any
+) -> None:
+    """Add the wall to a chunk's energies and gradients.
+
+    Args:
+        rows: (n + 1,) start of each centre's edges.
+        pair: (E,) centre type · T + neighbor type.
+        vectors: (E, 3) Å.
+        wall: atomic numbers (T,), radii (T, T) Å, exponent.
+        energy: (n,) float64, ADDED TO.
+        gradient: (E, 3), ADDED TO.
+    """
+    numbers, radii, p = wall
+    T = numbers.shape[0]
+    for row in range(rows.shape[0] - 1):
+        for e in range(rows[row], rows[row + 1]):
+            ti, tj = pair[e] // T, pair[e] % T
+            x = np.float64(vectors[e, 0])
+            y = np.float64(vectors[e, 1])
+            z = np.float64(vectors[e, 2])
+            square = x * x + y * y + z * z
+            if square < radii[ti, tj] ** 2:
+                r = math.sqrt(square)
+                found, slope = zbl_pair(
+                    r, np.float64(numbers[ti]), np.float64(numbers[tj]), 1.0 / radii[ti, tj], p
+                )
+                energy[row] += found
+                gradient[e, 0] += slope * x / r
+                gradient[e, 1] += slope * y / r
+                gradient[e, 2] += slope * z / r
+
+
+@compiled
+def wall_of_centre(
+    positions: Any,
+    images: Any,
+    slots: Any,
+    i: int,
+    weight: float,
+    types: Any,
+    wall: Any,
+    low: int,
+    forces: Any,
+    virial: Any,
+) -> float:
+    """The wall's energy of one centre, eV; its weighted forces and virial are added.
+
+    Args:
+        positions: (4 A,) float64.
+        images: (4 images,) float64.
+        slots: the centre's, see `linear_blocks.pack_slots`.
+        i: the centre.
+        weight: of its energy.
+        types: (A,) int64.
+        wall: atomic numbers (T,), radii (T, T) Å, exponent.
+        low: the atom whose force stands first in `forces`.
+        forces: (any, 4) float64, ADDED TO.
+        virial: (3, 3) float64, ADDED TO.
+    """
+    numbers, radii, p = wall
+    ti, energy, edge, gradient = types[i], 0.0, np.empty(3), np.empty(3)
+    for slot in slots:
+        j, image = slot & 0xFFFFFFFF, (slot >> 32) & 0xFFFF
+        square = 0.0
+        for axis in range(3):
+            edge[axis] = (
+                positions[4 * j + axis] - positions[4 * i + axis] + images[4 * image + axis]
+            )
+            square += edge[axis] * edge[axis]
+        radius = radii[ti, types[j]]
+        if square >= radius * radius:
+            continue
+        r = math.sqrt(square)
+        zi, zj = np.float64(numbers[ti]), np.float64(numbers[types[j]])
+        found, slope = zbl_pair(r, zi, zj, 1.0 / radius, p)
+        energy += found
+        for axis in range(3):
+            gradient[axis] = weight * slope / r * edge[axis]
+            forces[i - low, axis] += gradient[axis]
+            forces[j - low, axis] -= gradient[axis]
+        for a in range(3):
+            for b in range(3):
+                virial[a, b] -= edge[a] * gradient[b]
+    return energy
