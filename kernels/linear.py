@@ -2,9 +2,9 @@
 
 The energy of a centre i of type t is a cubic polynomial in the moments of its neighbours' density,
 
-    A_i,snlm = Σ_{j of species s} R_n(r_ij) Y_lm(r_ij)                 moments, per centre
-    Q_p      = c2_p + Σ_c c3_pc A_c                                    per pair p = (a, b) of moments
-    E_i      = E0_t + Σ_a c1_a A_a + Σ_p A_a A_b Q_p                   (+ ZBL)
+    A_i,snlm = Σ_{j of species s} R_n(r_ij) Y_lm(r_ij)        moments, per centre
+    Q_p      = c2_p + Σ_c c3_pc A_c                           per pair p = (a, b) of moments
+    E_i      = E0_t + Σ_a c1_a A_a + Σ_p A_a A_b Q_p          (+ ZBL)
 
 where the coefficients c1, c2, c3 of rotation-invariant products are linear in those of a fit
 (Drautz, Phys. Rev. B 99, 014104 (2019)). The radial functions are
@@ -27,6 +27,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -136,7 +137,7 @@ class LinearForm:
 
     def to(self, device: torch.device | str) -> LinearForm:
         """Copy with all tensors on `device`."""
-        changes = {
+        changes: dict[str, Any] = {
             f.name: value.to(device)
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor)

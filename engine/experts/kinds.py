@@ -10,6 +10,7 @@ from duetto.experts.base import Expert
 
 KINDS: dict[str, str | type[Any]] = {
     "allegro": "duetto.experts.allegro.expert:AllegroExpert",
+    "linear": "duetto.experts.linear.expert:LinearExpert",
 }
 """Where the class of each kind is; imported when a file or a configuration asks for it."""
 

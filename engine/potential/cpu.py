@@ -19,6 +19,7 @@ from duetto.kernels.cpu.expert import Chunk, Listener, Workspace
 from duetto.potential.base import Evaluation, ListOfNeighbors
 from duetto.potential.lowering import lower_on_cpu
 from duetto.potential.neighbors import NeighborList
+from duetto.potential.one_pass import OnePassKernel, OnePassPlan
 from duetto.potential.terms import ExpertWork
 
 Array = NDArray[Any]
@@ -76,7 +77,7 @@ class CPUBackend:
         self.threads = threads or torch.get_num_threads()
         self._local = local()
         self._pool: ThreadPoolExecutor | None = None
-        self._plans: list[_Plan] = []
+        self._plans: list[_Plan | OnePassPlan] = []
         self._planned_for: tuple[Any, ...] = ()
         self._planned_with: list[Any] = []
         self._listener = Listener()
@@ -118,15 +119,18 @@ class CPUBackend:
             self._listener.begin(job)
             energies[job.centres] += coefficient * plan.energies
             virial += plan.virials[:, group].sum(axis=0)
-            scatter_forces(
-                plan.starts,
-                plan.counts,
-                job.centres,
-                coefficient,
-                plan.neighbour,
-                plan.gradient,
-                forces,
-            )
+            if isinstance(plan, OnePassPlan):
+                plan.add_forces(forces)
+            else:
+                scatter_forces(
+                    plan.starts,
+                    plan.counts,
+                    job.centres,
+                    coefficient,
+                    plan.neighbour,
+                    plan.gradient,
+                    forces,
+                )
             self._listener.done("scatter/forces")
         return Evaluation(
             float(energies.sum()),
@@ -175,8 +179,13 @@ class CPUBackend:
         for plan, job in zip(self._plans, jobs, strict=True):
             plan.job = job
 
-    def _plan_one(self, neighbors: ListOfNeighbors, job: ExpertWork) -> _Plan:
+    def _plan_one(self, neighbors: ListOfNeighbors, job: ExpertWork) -> _Plan | OnePassPlan:
         expert = self.experts[job.role]
+        # Several groups of terms share an evaluation, and then gradients of edges must be kept.
+        if isinstance(expert, OnePassKernel) and len(job.coefficients) == 1:
+            whole = OnePassPlan.make(expert, job, neighbors, self.threads)
+            if whole is not None:
+                return whole
         capacity = max(256, _CHUNK_BYTES // (expert.floats_per_edge * self.dtype.itemsize))
         counts = np.diff(neighbors.first)[job.centres]
         ends = np.cumsum(counts)
@@ -195,9 +204,24 @@ class CPUBackend:
         )
 
     def _run_all(
-        self, x: Array, box: Array, neighbors: ListOfNeighbors, tasks: list[tuple[_Plan, int]]
+        self,
+        x: Array,
+        box: Array,
+        neighbors: ListOfNeighbors,
+        tasks: list[tuple[_Plan | OnePassPlan, int]],
     ) -> None:
-        self._in_parallel(lambda task: self._run(x, box, neighbors, *task), tasks)
+        one_pass = any(isinstance(plan, OnePassPlan) for plan, _ in tasks)
+        rows = np.pad(x, ((0, 0), (0, 1))) if one_pass else x
+
+        def run(task: tuple[_Plan | OnePassPlan, int]) -> None:
+            plan, b = task
+            if isinstance(plan, OnePassPlan):
+                self._listener.begin(plan.job)
+                plan.run(self._workspace(), rows, box, b)
+            else:
+                self._run(x, box, neighbors, plan, b)
+
+        self._in_parallel(run, tasks)
 
     def _in_parallel(self, run: Callable[[Any], None], tasks: Sequence[Any]) -> None:
         """Run every task once, on all threads where there is more than one of each."""
@@ -258,7 +282,7 @@ def _borders(ends: Array, capacity: int) -> Array:
     return np.append(parts, len(ends))
 
 
-def _on_atoms(plan: _Plan, n_atoms: int) -> Tensor:
+def _on_atoms(plan: _Plan | OnePassPlan, n_atoms: int) -> Tensor:
     """Energies of the plan's centres as a column of all atoms, NaN elsewhere."""
     column = np.full(n_atoms, np.nan)
     column[plan.job.centres] = plan.energies

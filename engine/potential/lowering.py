@@ -56,8 +56,15 @@ def _allegro(expert: Any, dtype: torch.dtype) -> ChunkKernel:
     return CPUExpert(expert.fold(), dtype)
 
 
+def _linear(expert: Any, dtype: torch.dtype) -> ChunkKernel:
+    from duetto.kernels.cpu.linear import CPULinear
+
+    return CPULinear(expert.form(), dtype)
+
+
 ON_CPU: dict[str, Callable[[Any, torch.dtype], ChunkKernel]] = {
     "allegro": _allegro,
+    "linear": _linear,
 }
 """What makes the CPU's kernel of each kind."""
 

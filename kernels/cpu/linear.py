@@ -27,6 +27,8 @@ from duetto.kernels.linear import COMPRESSION, LinearForm
 
 Array = NDArray[Any]
 
+MOST_IMAGES = (1 << (blocks.TYPE - blocks.IMAGE)) - 2
+
 
 @functools.cache
 def block_energy(
@@ -80,8 +82,7 @@ def block_energy(
 
 @functools.cache
 def from_chunk(dtype: str, lanes: int, radials: tuple[int, ...], size: int) -> Callable[..., None]:
-    """Compile `from_chunk(rows, pair, vectors, order, borders, types, species_of, shift, shapes,
-    coefficients, memory, where, energy, gradient)`: a chunk of edges, block by block.
+    """Compile what evaluates a chunk of edges, block by block.
 
     `order` (n,) are the chunk's rows by type and `borders` where each block begins in it; `energy`
     (n,) float64 and `gradient` (E, 3) OUTPUT, zero on entry.
@@ -127,10 +128,9 @@ def from_chunk(dtype: str, lanes: int, radials: tuple[int, ...], size: int) -> C
 def from_list(
     dtype: str, lanes: int, radials: tuple[int, ...], size: int, single: bool, walled: bool
 ) -> Callable[..., None]:
-    """Compile `from_list(positions, images, rows, slots, centres, borders, weight, types, places,
-    wall, shift, shapes, coefficients, memory, where, low, energy, forces, sums)`.
+    """Compile what goes from packed slots to forces in one pass.
 
-    From packed slots to forces in one pass. `centres` (n,) are atoms by type and `borders` where
+    `centres` (n,) are atoms by type and `borders` where
     each block begins among them, `weight` (n,) their weights; `energy` (n,) float64 OUTPUT, not
     weighted; `forces` (any, 4), from atom `low` on, and the virial `sums` (3, 3) ADDED TO.
     """
@@ -212,7 +212,6 @@ class ListShare:
 
     Attributes:
         centres: (n,) int64, atoms by type.
-        weight: (n,) float64, weights of their energies.
         types: (A,) int64, types of all atoms.
         borders: where each block begins among the centres.
         low, high: the atoms that any force goes to are from `low` on and before `high`.
@@ -222,7 +221,6 @@ class ListShare:
     """
 
     centres: Array
-    weight: Array
     types: Array
     borders: Array
     low: int
@@ -322,31 +320,35 @@ class CPULinear:
     def share(
         self,
         centres: Array,
-        weight: Array,
         types: Array,
         first: Array,
         neighbor: Array,
         shift: Array,
-    ) -> ListShare:
+    ) -> ListShare | None:
         """Prepare centres of a neighbor list for `add_forces`, as long as the list is the same.
 
         Args:
             centres: (n,) int64, n ≥ 1, atoms in the order of their types, see `blocks`.
-            weight: (n,) float64.
             types: (A,) int64.
             first, neighbor, shift: see `edges.gather_edges`.
+
+        Returns:
+            None where neighbors are in more images of the cell than a slot can tell apart.
         """
         _, borders = self.blocks(types, centres)
-        rows = np.concatenate([[0], np.cumsum(np.diff(first)[centres])])
-        slots = np.empty(rows[-1], dtype=np.int64)
+        rows = np.empty(len(centres) + 1, dtype=np.int64)
+        slots = np.empty(int(np.diff(first)[centres].sum()), dtype=np.int64)
         least = shift.min(axis=0, initial=0).astype(np.int64)
         span = shift.max(axis=0, initial=0).astype(np.int64) - least + 1
-        blocks.pack_slots(centres, first, neighbor, shift, types, least, span, rows, slots)
+        if span.prod() > MOST_IMAGES:
+            return None
+        found = blocks.pack_slots(centres, first, neighbor, shift, types, least, span, rows, slots)
+        slots = slots[:found]
         others = slots & 0xFFFFFFFF
         low = int(min(centres.min(), others.min(initial=centres[0])))
         high = int(max(centres.max(), others.max(initial=centres[0]))) + 1
         room = int(np.diff(rows).max())
-        return ListShare(centres, weight, types, borders, low, high, room, rows, slots, least, span)
+        return ListShare(centres, types, borders, low, high, room, rows, slots, least, span)
 
     def add_forces(
         self,
@@ -354,6 +356,7 @@ class CPULinear:
         positions: Array,
         cell: Array,
         share: ListShare,
+        weight: Array,
         energy: Array,
         forces: Array,
         virial: Array,
@@ -365,6 +368,7 @@ class CPULinear:
             positions: (A, 4) float64, x, y, z and nothing, Å.
             cell: (3, 3) float64, rows are the cell's vectors, Å.
             share: the centres and their neighbors.
+            weight: (n,) float64, of the centres' energies.
             energy: (n,) float64 OUTPUT, eV, not weighted.
             forces: (high − low, 4) float64, eV/Å, weighted, ADDED TO.
             virial: (3, 3) float64, eV, weighted, ADDED TO.
@@ -378,7 +382,7 @@ class CPULinear:
             share.slots,
             share.centres,
             share.borders,
-            share.weight,
+            weight,
             share.types,
             self._places,
             self._wall,

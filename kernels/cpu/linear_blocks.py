@@ -2,9 +2,9 @@
 
 A block holds up to `lanes` centres of one type, one to a lane of a vector register. The k-th
 neighbor of species s of the centre in lane v stands in edges[s, k, v]; `count` says how many there
-are, and the lanes that have no k-th neighbor hold one beyond the cutoff. Whatever belongs to an atom
-or an edge is four numbers, x, y, z and nothing, so that one instruction takes them all. Letters as
-in `duetto.kernels.linear`; K is the room for neighbors of one species.
+are, and the lanes that have no k-th neighbor hold one beyond the cutoff. Whatever belongs to an
+atom or an edge is four numbers, x, y, z and nothing, so that one instruction takes them all.
+Letters as in `duetto.kernels.linear`; K is the room for neighbors of one species.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from duetto.kernels.cpu.vector import (
     total,
 )
 
-
 BEYOND = 1.0625
 """Where neighbors that are not there stand, in cutoffs."""
 
@@ -51,26 +50,33 @@ def pack_slots(
     span: Any,
     rows: Any,
     slots: Any,
-) -> None:
-    """A neighbor list's rows of some centres, each neighbor in one number.
+) -> int:
+    """A neighbor list's rows of some centres, each neighbor in one number; return how many.
+
+    Neighbors of a species that the expert does not know (type −1) are left out.
 
     Args:
         centres: (n,) int64, atoms.
         first, neighbor, shift: as in `edges.gather_edges`.
         types: (A,) int64.
         low, span: (3,) int64, least shift along each axis and how many there are.
-        rows: (n + 1,) int64, where each centre's slots begin.
+        rows: (n + 1,) int64 OUTPUT, where each centre's slots begin.
         slots: (list,) int64 OUTPUT: index, image (see `images_of`) and type.
     """
     zero = ((0 - low[0]) * span[1] - low[1]) * span[2] - low[2]
+    to = 0
     for row in range(centres.shape[0]):
-        begin, to = first[centres[row]], rows[row]
-        for k in range(rows[row + 1] - rows[row]):
-            a, b, c = shift[begin + k, 0], shift[begin + k, 1], shift[begin + k, 2]
+        rows[row] = to
+        for k in range(first[centres[row]], first[centres[row] + 1]):
+            a, b, c = shift[k, 0], shift[k, 1], shift[k, 2]
             image = ((a - low[0]) * span[1] + b - low[1]) * span[2] + c - low[2]
             image = 0 if image == zero else image + 1
-            j = np.int64(neighbor[begin + k])
-            slots[to + k] = j | (np.int64(image) << IMAGE) | (types[j] << TYPE)
+            j = np.int64(neighbor[k])
+            if types[j] >= 0:
+                slots[to] = j | (np.int64(image) << IMAGE) | (types[j] << TYPE)
+                to += 1
+    rows[centres.shape[0]] = to
+    return to
 
 
 def images_of(low: Any, span: Any, cell: Any) -> Any:
@@ -83,8 +89,7 @@ def images_of(low: Any, span: Any, cell: Any) -> Any:
 
 @functools.cache
 def gather(lanes: int, single: bool) -> Callable[..., None]:
-    """Compile `gather(positions, images, rows, slots, centres, begin, types, places, edges, where,
-    count)`: neighbors within the cutoff from packed slots.
+    """Compile what finds the neighbors within the cutoff among packed slots.
 
     Differences of positions are taken in double precision and stored in that of `edges`.
 

@@ -14,16 +14,11 @@ import numpy as np
 from duetto.kernels.cpu.compiling import compiled
 from duetto.kernels.cpu.vector import (
     add,
-    divide,
-    larger,
     load,
     multiply,
     multiply_add,
-    smaller,
     splat,
-    square_root,
     store,
-    subtract,
 )
 
 

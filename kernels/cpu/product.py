@@ -40,6 +40,7 @@ class Registers:
 
 @functools.cache
 def registers() -> Registers:
+    """Of this machine."""
     features = llvmlite.binding.get_host_cpu_features()
     if features.get("avx512f"):
         return Registers(64, 24)

@@ -11,6 +11,7 @@ from ase.data import atomic_numbers
 from torch import Tensor
 
 from duetto.errors import InputError
+from duetto.experts.base import Edges, site_gradients
 from duetto.experts.linear.basis import basis_of
 from duetto.experts.linear.description import LinearDescription
 from duetto.kernels.folded import ZBLPair
@@ -83,6 +84,17 @@ class LinearExpert:
             odd = ", ".join(sorted(set(tensors) ^ expected))
             raise InputError(f"the weights do not fit a linear expert: {odd}")
         return cls(description, **tensors)
+
+    def site_energies(self, edges: Edges) -> tuple[Tensor, Tensor]:
+        """See `duetto.experts.base.Expert`; the reference, in the dtype of the vectors."""
+        form = self.form().to(edges.vectors.device)
+        with torch.inference_mode(False), torch.enable_grad():
+            vectors = edges.vectors.detach().clone().requires_grad_()
+            energies = atomic_energies(
+                form, vectors, edges.centre, edges.centre_types, edges.neighbor_types
+            )
+            gradient = site_gradients(energies, vectors)
+        return energies.detach().double(), gradient
 
     def form(self) -> LinearForm:
         """The polynomial in the moments that kernels evaluate, float64."""
