@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+from duetto.errors import InputError
 
 PACKAGES = ("duetto", "torch", "numpy", "numba", "vesin", "ase", "safetensors", "triton", "nequip")
 
@@ -54,3 +57,22 @@ def describe_machine() -> dict[str, str | int]:
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
     }
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        InputError: there is no such device, or it is called otherwise.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda|cuda:[0-9]{1,3}", name):
+        raise InputError(f"device: got {name!r}; allowed: auto, cpu, cuda, cuda:N")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device: got {name}, but PyTorch sees {torch.cuda.device_count()} CUDA devices; "
+            "allowed: auto, cpu" + "".join(f", cuda:{i}" for i in range(torch.cuda.device_count()))
+        )
+    return device

@@ -4,6 +4,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from ase import Atoms
 from ase.geometry import complete_cell, minkowski_reduce
 
 Array: TypeAlias = npt.NDArray[np.float64]
@@ -168,3 +169,28 @@ def _farthest(queries: Array, points: Array, basis: Array, pbc: npt.NDArray[np.b
     beside = across(np.concatenate([queries, points]), basis, pbc)
     extent = np.linalg.norm(beside.max(axis=0) - beside.min(axis=0))
     return float(along + extent) * (1 + FACE) + FACE
+
+
+def moved(before: Atoms, after: Atoms) -> Array:
+    """How far each atom (A,) has moved against the others, Å.
+
+    A common translation, whole lattice vectors and a strain of the cell do not count. Both have
+    the same atoms and periodicity. In a very skewed cell a distance of more than half of it may
+    come out too long.
+    """
+    pbc = np.asarray(before.pbc, dtype=bool)
+    bases = [_basis(atoms.cell.array, pbc) for atoms in (before, after)]
+    start, end = (
+        atoms.positions @ np.linalg.inv(basis)
+        for atoms, basis in zip((before, after), bases, strict=True)
+    )
+    steps = end - start
+    # Against one atom first: steps on either side of half a cell have no median.
+    steps = _nearest_images(steps - steps[:1], pbc)
+    steps = _nearest_images(steps - np.median(steps, axis=0), pbc)
+    return np.asarray(np.linalg.norm(steps @ bases[1], axis=1))
+
+
+def _nearest_images(fractional: Array, pbc: npt.NDArray[np.bool_]) -> Array:
+    """Fractional differences (N, 3), rounded into −1/2 to 1/2 along the periodic vectors."""
+    return np.where(pbc, fractional - np.rint(fractional), fractional)

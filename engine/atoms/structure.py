@@ -58,6 +58,7 @@ def check_atoms(
     *,
     species: Collection[str] | None = None,
     clashes: bool = True,
+    constraints: bool = False,
 ) -> None:
     """Refuse atoms that no run can start from.
 
@@ -66,12 +67,13 @@ def check_atoms(
         where: how messages call the atoms: file and frame.
         species: symbols that the pair file knows; None does not check.
         clashes: check distances too.
+        constraints: whether who asks applies the constraints of the atoms.
 
     Raises:
         InputError: no atoms; a species unknown to the pair; a position, velocity, mass or cell
             vector that is not finite; a zero or flat cell; a periodic direction without a cell
-            vector; fixed atoms; two atoms, or an atom and an image of itself, closer than
-            `SMALLEST_DISTANCE_A`. One line naming `where` and the atom.
+            vector; constraints that nobody applies; two atoms, or an atom and an image of itself,
+            closer than `SMALLEST_DISTANCE_A`. One line naming `where` and the atom.
     """
     if len(atoms) == 0:
         raise InputError(f"{where}: there are no atoms")
@@ -79,7 +81,7 @@ def check_atoms(
         _check_species(atoms, where, species)
     check_geometry_of(atoms, where)
     _check_numbers(atoms, where)
-    if atoms.constraints:
+    if atoms.constraints and not constraints:
         kinds = ", ".join(sorted({type(entry).__name__ for entry in atoms.constraints}))
         raise InputError(
             f"{where}: the atoms carry constraints ({kinds}), which a run does not apply; "

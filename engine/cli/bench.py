@@ -212,10 +212,10 @@ def _from_options(args: argparse.Namespace) -> Inputs:
 def _from_config(args: argparse.Namespace) -> Inputs:
     """The user's own run; its device, dtype and backend replace those of the options."""
     from duetto.atoms.structure import read_structure
+    from duetto.environment import choose_device
     from duetto.experts.pair import ExpertPair
     from duetto.measure.bench.settings import Case
     from duetto.run.config import load_config
-    from duetto.run.pair_model import choose_device
 
     config = load_config(args.config)
     pair = ExpertPair.load(config.pair)

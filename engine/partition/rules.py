@@ -41,11 +41,12 @@ class Finding:
     problem: Callable[[int], str]
     remedy: str
 
-    def message(self, step: int) -> str:
-        """Return the line a person reads, about the first atom."""
+    def message(self, step: int | None = None) -> str:
+        """Return the line a person reads, about the first atom; `step` of the MD, if there is."""
         others = len(self.atoms) - 1
         more = f" (and {others} more such atom{'s' if others > 1 else ''})" if others else ""
-        return f"guard: step {step}: {self.problem(0)}{more}. {self.remedy}"
+        when = "" if step is None else f"step {step}: "
+        return f"guard: {when}{self.problem(0)}{more}. {self.remedy}"
 
     def without(self, atoms: Collection[int]) -> Finding | None:
         """Return the finding about the other atoms; None if there are no others."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from duetto.errors import InputError
+from duetto.environment import choose_device
 from duetto.experts.pair import ExpertPair
 from duetto.potential.mixture import Potential
 from duetto.run.config import RunConfig
@@ -62,20 +60,3 @@ class PairModel:
             "precision": self.precision,
             "backend": self.backend,
         }
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of `auto`, `cpu`, `cuda` or `cuda:N`.
-
-    Raises:
-        InputError: there is no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"device: got {name}, but PyTorch sees {torch.cuda.device_count()} CUDA devices; "
-            "allowed: auto, cpu" + "".join(f", cuda:{i}" for i in range(torch.cuda.device_count()))
-        )
-    return device
