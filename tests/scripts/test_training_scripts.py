@@ -43,7 +43,7 @@ def pair() -> ExpertPair:
 
 def _labelled_by_hf(atoms: Atoms, pair: ExpertPair, force: float, energy: float) -> Atoms:
     """The frame with the HF expert's own results as labels, made wrong by known amounts."""
-    atoms.calc = DuettoCalculator(ExpertPair(pair.hf, None))
+    atoms.calc = DuettoCalculator(ExpertPair(pair.hf, None), dtype="float64")
     shifted = atoms.get_forces() + force
     total = atoms.get_potential_energy() + energy * len(atoms)
     atoms.calc = SinglePointCalculator(atoms, energy=total, forces=shifted)
@@ -75,7 +75,7 @@ def test_known_errors_are_found(
 
     atoms = shared[0]
     hf = atoms.get_forces()
-    atoms.calc = DuettoCalculator(ExpertPair(None, pair.lf))
+    atoms.calc = DuettoCalculator(ExpertPair(None, pair.lf), dtype="float64")
     difference = np.sqrt(np.mean((hf - atoms.get_forces()) ** 2))
     agreed = result["agreement"]["300K"]
     assert agreed["forces_mev_per_angstrom"] == pytest.approx(1e3 * difference, rel=1e-4)

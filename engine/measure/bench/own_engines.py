@@ -8,6 +8,7 @@ from duetto.frontends.ase import DuettoCalculator
 from duetto.measure.bench.agreement import check_with_reference, tensors
 from duetto.measure.bench.edges import Counts, mixture_edges
 from duetto.measure.bench.settings import Array, BenchSettings, Candidate, Case
+from duetto.partition.regions import Partition
 from duetto.potential.mixture import Potential
 
 
@@ -86,12 +87,17 @@ def _through_ase(
     engine: str, weights: Array, case: Case, settings: BenchSettings, counts: Counts
 ) -> Candidate:
     calculator = DuettoCalculator(
-        settings.pair, device=settings.device, dtype=settings.dtype, backend=settings.backend
+        settings.pair,
+        partition=Partition(weights, (case.atoms,)),
+        guard="off",  # random weights are no partition that a guard would let pass
+        device=settings.device,
+        dtype=settings.dtype,
+        backend=settings.backend,
+        self_check=False,  # checked below
     )
     calculator.calculate(case.atoms)
     potential = calculator.potential
     assert potential is not None
-    potential.set_weights(weights)
     return Candidate(
         engine=engine,
         interface="ase",

@@ -52,6 +52,6 @@ def test_compiled_expert_is_the_packed_one(joint: Path, tmp_path: Path) -> None:
         str(target), device="cpu", chemical_species_to_atom_type_map=True
     )
     expected = atoms.get_forces()
-    atoms.calc = DuettoCalculator(ExpertPair(hf=None, lf=pair.lf))
+    atoms.calc = DuettoCalculator(ExpertPair(hf=None, lf=pair.lf), dtype="float64")
     scale = max(np.abs(expected).max(), 1.0)
     np.testing.assert_allclose(atoms.get_forces(), expected, rtol=0, atol=ROUNDING * scale)

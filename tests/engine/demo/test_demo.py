@@ -136,7 +136,7 @@ def test_errors_are_those_of_independent_single_point_calculations(tmp_path):
     forces, energies = [], []
     for partition in (regions, Regions.from_dict({"complex": "all"})):
         atoms = slab()
-        atoms.calc = DuettoCalculator(pair, partition)
+        atoms.calc = DuettoCalculator(pair, partition, dtype="float64")
         atoms.get_potential_energy()  # the partition is that of the initial structure
         for frame in frames:
             atoms.positions = frame.positions

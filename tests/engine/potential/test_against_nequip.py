@@ -27,7 +27,7 @@ def test_packed_expert_equals_nequip(name: str, tmp_path) -> None:
     cutoffs = np.array(pair.hf.architecture.cutoffs)
     for atoms in structures().values():
         expected = nequip_results(model, atoms, cutoffs)
-        atoms.calc = DuettoCalculator(pair)
+        atoms.calc = DuettoCalculator(pair, dtype="float64")
         found = {
             "energy": atoms.get_potential_energy(),
             "energies": atoms.get_potential_energies(),
@@ -47,7 +47,7 @@ def test_packed_expert_equals_nequip(name: str, tmp_path) -> None:
 def test_float32_is_as_good_as_its_rounding(name: str) -> None:
     pair = ExpertPair.from_nequip(hf=build(name))
     atoms = structures()["triclinic"]
-    atoms.calc = DuettoCalculator(pair)
+    atoms.calc = DuettoCalculator(pair, dtype="float64")
     exact = atoms.get_forces()
     atoms.calc = DuettoCalculator(pair, dtype="float32")
     # Float32 has 6e-8; some hundred terms of both signs per force: 100 roundings.
