@@ -179,7 +179,7 @@ def moved(before: Atoms, after: Atoms) -> Array:
     come out too long.
     """
     pbc = np.asarray(before.pbc, dtype=bool)
-    bases = [_basis(atoms.cell.array, pbc) for atoms in (before, after)]
+    bases = [complete_basis(atoms.cell.array, pbc) for atoms in (before, after)]
     start, end = (
         atoms.positions @ np.linalg.inv(basis)
         for atoms, basis in zip((before, after), bases, strict=True)

@@ -16,7 +16,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 from torch import Tensor
 
-from duetto.atoms.structure import check_atoms, name_atom
+from duetto.atoms.describe import name_in
+from duetto.atoms.structure import check_atoms
 from duetto.environment import choose_device
 from duetto.errors import InputError, RunStopped
 from duetto.experts.pair import ExpertPair
@@ -317,7 +318,7 @@ def _results(evaluation: Evaluation, structure: Atoms) -> dict[str, Any]:
         if len(bad):
             raise RunStopped(
                 f"the {name} of {len(bad)} atoms are not finite, the first is "
-                f"{name_atom(structure, int(bad[0]))}; look for atoms too close together"
+                f"{name_in(structure, int(bad[0]))}; look for atoms too close together"
             )
     if structure.cell.rank == 3:
         stress = -evaluation.virial.cpu().numpy() / structure.get_volume()
