@@ -24,7 +24,14 @@ from duetto.experts.pair import ExpertPair
 from duetto.partition.regions import Partition, Regions
 from duetto.partition.sentry import Sentry, read_guard
 from duetto.potential.base import Evaluation
-from duetto.potential.mixture import BACKENDS, DTYPES, PRECISIONS, Potential
+from duetto.potential.choice import (
+    BACKENDS,
+    DTYPES,
+    PRECISIONS,
+    choose_backend,
+    precision_of,
+)
+from duetto.potential.mixture import Potential
 from duetto.settings.values import Place, choice, number, suggestion
 
 _ARGUMENTS = (
@@ -128,13 +135,7 @@ class DuettoCalculator(Calculator):
         self._partition = _read_partition(partition)
         self._guard = read_guard(guard)
         self._self_check = self_check
-        self._settings: dict[str, Any] = {
-            "device": str(choose_device(device)),
-            "dtype": choice(dtype, Place("dtype"), [*DTYPES]),
-            "backend": choice(backend, Place("backend"), BACKENDS),
-            "precision": choice(precision, Place("precision"), PRECISIONS),
-            "skin": _read_skin(skin),
-        }
+        self._settings = _settings(device, dtype, backend, precision, skin)
         self._systems: dict[Any, _System] = {}
         self._key: Any = None
         self.potential: Potential | None = None
@@ -264,7 +265,8 @@ class DuettoCalculator(Calculator):
                 self._pair, partition.species, partition.weights, partition.pbc, **self._settings
             )
             # A copy goes on with the list of its original, so that no sum changes its order.
-            potential.rebuild(*self._tensors(*system.looked_at))
+            if system.looked_at is not None:
+                potential.rebuild(*self._tensors(*system.looked_at))
             if self._self_check and not system.self_checked:
                 potential.self_check(*self._tensors(structure.positions, structure.cell))
                 system.self_checked = True
@@ -307,7 +309,7 @@ class _System:
 
 def _results(evaluation: Evaluation, structure: Atoms) -> dict[str, Any]:
     """ASE's properties; RunStopped if one is not finite."""
-    results = {
+    results: dict[str, Any] = {
         "energy": evaluation.energy,
         "free_energy": evaluation.energy,
         "energies": evaluation.energies.cpu().numpy(),
@@ -340,6 +342,24 @@ def _read_regions(regions: object) -> Regions | None:
     if isinstance(regions, Partition):
         raise InputError("regions: got a Partition; give it as partition=")
     return Regions.from_dict({"complex": regions} if isinstance(regions, str) else regions)
+
+
+def _settings(
+    device: str, dtype: str, backend: str, precision: str, skin: object
+) -> dict[str, Any]:
+    """The potential's settings: what was left to choose chosen, and what cannot be had refused."""
+    device = str(choose_device(device))
+    dtype = choice(dtype, Place("dtype"), [*DTYPES])
+    backend = choose_backend(choice(backend, Place("backend"), BACKENDS), device, dtype)
+    choice(precision, Place("precision"), PRECISIONS)
+    precision_of(precision, backend, device, dtype)
+    return {
+        "device": device,
+        "dtype": dtype,
+        "backend": backend,
+        "precision": precision,
+        "skin": _read_skin(skin),
+    }
 
 
 def _read_skin(skin: object) -> float:
