@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import ase
 import numpy as np
 
-from duetto.atoms.periodic import Array, moved
+from duetto.atoms.periodic import moved
 from duetto.errors import InputError, RunStopped
-from duetto.partition.guard import Guard
+from duetto.partition.guard import Guard, Watch
 from duetto.partition.regions import Partition
-from duetto.partition.rules import Configuration, Finding, find_in_shell, find_lost, find_unseen
+from duetto.partition.rules import Configuration, Finding
 from duetto.partition.start import MOTION, start_of
 from duetto.settings.values import Place
 
@@ -89,7 +89,8 @@ class Sentry:
         self._partition = partition
         self._last = partition.structures[-1] if first_met else None
         self._warned: dict[str, set[int]] = {}
-        self._start = start_of(
+        self._watch = Watch(guard, pair, partition.species, partition.pbc)
+        self._watch.start = start_of(
             [self._configuration(atoms) for atoms in partition.structures],
             pair,
             watched=guard.watched,
@@ -115,13 +116,14 @@ class Sentry:
 
     def _findings(self, atoms: ase.Atoms) -> list[Finding]:
         now = self._configuration(atoms)
-        astray = [find_unseen(now, self._pair), find_in_shell(now, self._start)]
         remedy = ONE_FOR_ALL if self._pair.hf is not None else NO_EXPERT
-        found = [find_lost(now, self._start, self.guard.lost_distance)]
-        found += [replace(finding, remedy=remedy) for finding in astray if finding is not None]
-        # A more specific finding about the same jump says more.
-        found.append(self._find_other(atoms, now) if not any(astray) else None)
-        return [finding for finding in found if finding is not None]
+        found = [
+            replace(finding, remedy=remedy) if finding.check in ("unseen", "shell") else finding
+            for finding in self._watch.look(now)
+        ]
+        # A jump that one of these tells of is told.
+        other = None if found else self._find_other(atoms, now)
+        return found if other is None else [other]
 
     def _find_other(self, atoms: ase.Atoms, now: Configuration) -> Finding | None:
         """Atoms that have jumped where the regions, resolved now, would weigh atoms otherwise."""
@@ -150,11 +152,4 @@ class Sentry:
         return Finding("other", order, problem, ONE_FOR_ALL)
 
     def _configuration(self, atoms: ase.Atoms) -> Configuration:
-        weights: Array = self._partition.weights
-        return Configuration(
-            positions=atoms.positions.astype(np.float64),
-            cell=atoms.cell.array,
-            pbc=np.array(atoms.pbc),
-            species=np.array(self._partition.species, dtype=str),
-            weights=weights,
-        )
+        return self._watch.at(atoms.positions, atoms.cell.array, self._partition.weights)
