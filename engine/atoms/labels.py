@@ -96,6 +96,21 @@ class Labels:
     stress: Array | None = None
 
 
+def parse_keys(words: Sequence[str], where: str) -> LabelKeys:
+    """Read `energy=REF_energy forces=REF_forces`, as on a command line.
+
+    Raises:
+        InputError: a word that is not of that form, or names no label.
+    """
+    pairs: dict[str, str] = {}
+    for word in words:
+        name, equals, key = word.partition("=")
+        if not equals:
+            raise InputError(f"{where}: got {shown(word)}; write it as energy=REF_energy")
+        pairs[name] = key
+    return LabelKeys.from_dict(pairs, where)
+
+
 def read_frames(path: str | Path) -> list[Atoms]:
     """All frames of a file that ASE reads, compressed or not.
 

@@ -17,6 +17,7 @@ from duetto.errors import InputError, RunStopped
 
 COMMANDS = {
     "demo": "the shipped Pt+CO example, compared with full HF, as a page with pictures",
+    "init": "a training configuration, and a run's, sized to your labelled frames",
     "train": "co-train two experts through nequip's trainer",
     "pack": "nequip checkpoints or packages to a pair file",
     "regions": "a look at a run before it starts: its regions, their cost, the guard's findings",

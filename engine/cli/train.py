@@ -15,9 +15,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "train",
         help="co-train two experts through nequip's trainer",
         description=(
-            "Train as a nequip configuration describes it; `nequip-train` would do the same. "
-            "Checkpoints and logs go where the configuration says; `duetto pack` makes a pair "
-            "file of them. After SIGINT or SIGTERM, --resume continues from the last epoch."
+            "Train as a short configuration (`duetto init` writes one) or one of nequip's "
+            "describes it. All files are looked at before it starts. Checkpoints and logs go where "
+            "the configuration says; `duetto pack` makes a pair file of them. After SIGINT or "
+            "SIGTERM, --resume continues from the last epoch."
         ),
     )
     parser.add_argument("config", metavar="CONFIG", help="the YAML file")
@@ -25,11 +26,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "overrides",
         metavar="KEY=VALUE",
         nargs="*",
-        help="change the configuration, in Hydra's syntax: epochs=3, freeze=[hf], ++new.key=1",
+        help="change the configuration: epochs=3, lf.scalars=32; for nequip's in Hydra's syntax",
     )
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a training that is already there"
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="let nequip and Lightning tell what they do"
     )
 
 
@@ -41,18 +45,23 @@ def run(args: argparse.Namespace) -> int:
 
     from duetto.cotrain.train import Interrupted, train
 
-    logging.getLogger().setLevel(logging.INFO)
+    if args.verbose:
+        logging.getLogger().setLevel(logging.INFO)
     try:
-        train(
+        folder = train(
             args.config,
             args.overrides,
             resume=args.resume,
             overwrite=args.overwrite,
             progress=sys.stderr.isatty(),
+            verbose=args.verbose,
+            say=lambda line: print(line, flush=True),
         )
     except Interrupted as stop:
         again = shlex.join(["duetto", "train", args.config, *args.overrides, "--resume"])
         how = f"resume with: {again}" if stop.checkpoint else "no epoch was finished"
         print(f"duetto: stopped by {stop.signal_name}; {how}", file=sys.stderr)
         return 128 + signal.Signals[stop.signal_name].value
+    if folder is not None and (folder / "best.ckpt").is_file():
+        print(f"next: duetto pack {folder / 'best.ckpt'} -o pair.duetto")
     return 0

@@ -43,6 +43,7 @@ class CoTrainingDataset(AtomicDataset):
         keys: what the files call the labels where it is not `energy`, `forces`, `stress` and
             `config_type`: `{energy: REF_energy}`; `{virial: virial}` makes stresses of virials.
         held_out, part: which part of each labelled file, see `duetto.cotrain.labelled.Split`.
+        every_pattern: whether a pattern that fits no frame is refused.
 
     Raises:
         InputError: a file is missing or unreadable, a label is missing or not a number, or a
@@ -61,11 +62,12 @@ class CoTrainingDataset(AtomicDataset):
         keys: Mapping[str, str] | None = None,
         held_out: float = 0.0,
         part: str = "all",
+        every_pattern: bool = True,
     ):
         super().__init__(transforms=list(transforms))
         register_cotraining_fields(fits)
         self._stress = stress
-        purposes = Purposes(fits, agreement, agreement_array)
+        purposes = Purposes(fits, agreement, agreement_array, every_pattern)
         read = labelled_frames(
             labelled,
             purposes,

@@ -61,11 +61,24 @@ class Purposes:
             `all`.
         agreement: patterns of the labelled frames whose atoms all count as shared bulk.
         agreement_array: name of a per-atom array, nonzero where an atom counts as shared bulk.
+        every_pattern: whether a pattern that fits no frame is a mistake.
     """
 
     fits: Mapping[str, str | Sequence[str]]
     agreement: str | Sequence[str] = ()
     agreement_array: str | None = None
+    every_pattern: bool = True
+
+    def matches(self, purpose: str, patterns: str | Sequence[str], names: list[str]) -> list[bool]:
+        """Which of the frames' config_types fit any of the patterns."""
+        if patterns == EVERYTHING:
+            return [True] * len(names)
+        wanted = as_list(patterns)
+        for pattern in wanted if names and self.every_pattern else ():
+            if not any(fnmatchcase(name, pattern) for name in names):
+                known = ", ".join(sorted(set(names)))
+                raise InputError(f"{purpose}: no config_type fits {pattern!r}; there are: {known}")
+        return [any(fnmatchcase(name, pattern) for pattern in wanted) for name in names]
 
     def shared(self, atoms: Atoms, whole: bool) -> npt.NDArray[np.int64]:
         """(A,) 1 where an atom counts as shared bulk: all of them, or those marked."""
@@ -140,8 +153,10 @@ def labelled_frames(
         names = [config_type(atoms, path, keys) for atoms in frames]
         read += [(name_frame(path, k, frames[k]), names[k], frames[k]) for k in split.chosen(names)]
     names = [name for _, name, _ in read]
-    trains = {role: _matches(role, patterns, names) for role, patterns in purposes.fits.items()}
-    shared = _matches("agreement", purposes.agreement, names)
+    trains = {
+        role: purposes.matches(role, patterns, names) for role, patterns in purposes.fits.items()
+    }
+    shared = purposes.matches("agreement", purposes.agreement, names)
     found = []
     for k, (where, _, atoms) in enumerate(read):
         check_geometry(atoms, where, species)
@@ -171,6 +186,11 @@ def unlabelled_frames(
     return found
 
 
+def unlabelled_per_batch(batch_size: int, share: float) -> int:
+    """Unlabelled frames in a batch: a rounded share that leaves one labelled frame at least."""
+    return min(round(batch_size * share), batch_size - 1)
+
+
 def as_list(value: Any) -> list[Any]:
     """A list of one, or of all."""
     return [value] if isinstance(value, (str, BulkFrames)) else list(value)
@@ -188,15 +208,3 @@ def _read_once(path: str) -> tuple[Atoms, ...]:
 @lru_cache(maxsize=32)
 def _read(path: str, _modified: int, _size: int) -> tuple[Atoms, ...]:
     return tuple(read_frames(path))
-
-
-def _matches(purpose: str, patterns: str | Sequence[str], names: list[str]) -> list[bool]:
-    """Which of the frames' config_types fit any of the patterns."""
-    if patterns == EVERYTHING:
-        return [True] * len(names)
-    wanted = as_list(patterns)
-    for pattern in wanted:
-        if names and not any(fnmatchcase(name, pattern) for name in names):
-            known = ", ".join(sorted(set(names)))
-            raise InputError(f"{purpose}: no config_type fits {pattern!r}; there are: {known}")
-    return [any(fnmatchcase(name, pattern) for pattern in wanted) for name in names]

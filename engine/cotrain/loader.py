@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from duetto.cotrain.datasets import CoTrainingDataset
+from duetto.cotrain.labelled import unlabelled_per_batch
 
 
 class MixedBatches(Sampler[list[int]]):
@@ -74,7 +75,7 @@ def mixed_loader(
             batch keeps at least one labelled frame.
         options: further arguments of `torch.utils.data.DataLoader`.
     """
-    unlabelled = min(round(batch_size * agreement_fraction), batch_size - 1)
+    unlabelled = unlabelled_per_batch(batch_size, agreement_fraction)
     labelled = getattr(dataset, "num_labelled", len(dataset))
     sampler = MixedBatches(
         labelled, len(dataset) - labelled, (batch_size - unlabelled, unlabelled), generator

@@ -14,6 +14,7 @@ from torchmetrics import Metric
 
 from duetto.conversion.expert import architecture_of
 from duetto.cotrain.agreement import squared_differences
+from duetto.cotrain.epochs import EpochLines
 from duetto.cotrain.frames import (
     AGREEMENT_KEY,
     edges_within,
@@ -131,6 +132,10 @@ class CoTrainingModule(EMALightningModule):
                         "agreement": agreement(),
                     }
                 )
+
+    def configure_callbacks(self) -> list[Any]:
+        """What Lightning adds to the trainer's callbacks: a line for every epoch."""
+        return [*super().configure_callbacks(), EpochLines()]
 
     @property
     def agreement_wanted(self) -> bool:

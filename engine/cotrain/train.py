@@ -1,27 +1,46 @@
-"""Training from a configuration file, by nequip's own trainer."""
+"""Training from a configuration file, by nequip's own trainer.
+
+Nothing of nequip, torch or Lightning is imported before the configuration, the files and the
+folder have been looked at.
+"""
 
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from duetto.cotrain.config import TrainConfig, load_train_config
+from duetto.cotrain.expansion import data_section, nequip_configuration
+from duetto.cotrain.labelled import unlabelled_per_batch
+from duetto.cotrain.look import SPLITS, SetCounts, look_at
 from duetto.errors import InputError
+from duetto.files import atomic_write
+from duetto.folders import claimed
 
 LAST = "last.ckpt"
 """What Lightning's `ModelCheckpoint` calls the newest checkpoint under `save_last: true`."""
 
+EXPANDED = "nequip.yaml"
+"""The configuration that nequip was given, in the folder of a training by a short one."""
+
 _SECTIONS = ("run", "data", "trainer", "training_module")
+_TALKATIVE = ("nequip", "lightning", "lightning.pytorch", "pytorch_lightning")
+_OF_NEQUIP = ("defaults", "run", "trainer", "training_module")
+"""Keys that a short configuration does not have."""
 
 
 class Interrupted(Exception):
@@ -44,16 +63,23 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = False,
-) -> None:
-    """Train as `nequip-train` does.
+    verbose: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path | None:
+    """Look at the configuration and all its files, lock its folder, and train as nequip does.
 
     Args:
-        config: a nequip configuration file.
-        overrides: changes to it in Hydra's syntax, `epochs=3`.
+        config: a short configuration (`duetto.cotrain.config`), or one of nequip's.
+        overrides: changes to it: `epochs=3`; in Hydra's syntax for nequip's.
         resume: continue from the last checkpoint in the folder of the configuration's
             `ModelCheckpoint`; the curve goes on as if nothing had happened.
         overwrite: replace a training that is already there.
         progress: whether to show a progress bar.
+        verbose: let nequip and Lightning tell what they do.
+        say: where lines for the user go.
+
+    Returns:
+        The folder of the checkpoints; None if the configuration keeps none.
 
     Raises:
         InputError: the configuration, the data or the checkpoint cannot be used.
@@ -64,13 +90,106 @@ def train(
         raise InputError(f"{config}: no such training configuration (a .yaml file)")
     if resume and overwrite:
         raise InputError("--resume continues a training and --overwrite replaces it: give one")
-    changes = [f"++trainer.enable_progress_bar={str(progress).lower()}", *overrides]
+    if _is_nequips(path):
+        return _train_nequips(config, overrides, resume, overwrite, progress, verbose, say)
+    short = load_train_config(config, overrides)
+    counts = look_at(data_section(short))
+    expanded = nequip_configuration(short, _steps_per_epoch(short, counts))
+    with claimed(short.output):
+        # Beside the checkpoints, for nequip's own commands and for people.
+        written = short.output / EXPANDED
+        composed = OmegaConf.create(expanded)
+        changes = _resumed_from(short.output, composed, resume, overwrite)
+        _tell(counts, say)
+        head = f"# Made by duetto train from {path.name}.\n"
+        atomic_write(written, head + yaml.safe_dump(expanded, sort_keys=False, allow_unicode=True))
+        _start(written.resolve(), short.output, changes, progress, verbose, str(config))
+    return short.output
+
+
+def _steps_per_epoch(config: TrainConfig, counts: Sequence[SetCounts]) -> int:
+    training = next(found for found in counts if found.name == SPLITS["train"])
+    share = config.agreement_fraction if training.unlabelled else 0.0
+    per_batch = config.batch_size - unlabelled_per_batch(config.batch_size, share)
+    return -(-training.labelled // per_batch)
+
+
+def _train_nequips(
+    config: str | os.PathLike[str],
+    overrides: Sequence[str],
+    resume: bool,
+    overwrite: bool,
+    progress: bool,
+    verbose: bool,
+    say: Callable[[str], None],
+) -> Path | None:
+    """Train by a configuration of nequip's."""
+    path = Path(config).resolve()
     with _plain_errors(str(config)):
-        composed = _compose(path, changes)
+        composed = _compose(path, overrides)
         folder = _checkpoint_folder(composed)
-        changes += _resumed_from(folder, composed, resume, overwrite)
-        with _stopped_by_signal(folder):
-            _run_nequip(path, changes)
+        counts = look_at(_plain_data(composed))
+    with claimed(folder) if folder is not None else nullcontext():
+        changes = [*overrides, *_resumed_from(folder, composed, resume, overwrite)]
+        _tell(counts, say)
+        _start(path, folder, changes, progress, verbose, str(config))
+    return folder
+
+
+def _start(
+    path: Path,
+    folder: Path | None,
+    changes: Sequence[str],
+    progress: bool,
+    verbose: bool,
+    name: str,
+) -> None:
+    shown = [f"++trainer.enable_progress_bar={str(progress).lower()}"]
+    if not verbose:
+        shown += ["++trainer.enable_model_summary=false", "hydra/job_logging=none"]
+        shown += ["hydra/hydra_logging=none"]
+    with _plain_errors(name), _quiet(not verbose), _stopped_by_signal(folder):
+        _run_nequip(path, [*shown, *changes])
+
+
+def _tell(counts: Sequence[SetCounts], say: Callable[[str], None]) -> None:
+    for found in counts:
+        say(found.sentence())
+
+
+def _is_nequips(path: Path) -> bool:
+    """Whether a file is a configuration of nequip's (Hydra's) rather than a short one."""
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (YAMLError, UnicodeDecodeError):
+        return False
+    return isinstance(data, Mapping) and any(key in data for key in _OF_NEQUIP)
+
+
+def _plain_data(config: DictConfig) -> dict[str, Any]:
+    """The section `data` as plain data, without what only nequip can resolve."""
+    plain: dict[str, Any] = {}
+    for name in ("train_dataset", "val_dataset", "test_dataset"):
+        given = OmegaConf.select(config, f"data.{name}")
+        if given is not None:
+            sets = [given] if isinstance(given, DictConfig) else given
+            plain[name] = [_plain_set(dataset) for dataset in sets]
+    return plain
+
+
+def _plain_set(dataset: DictConfig) -> dict[str, Any]:
+    keys = [key for key in dataset if key != "transforms"]
+    plain = {
+        str(key): OmegaConf.to_container(dataset[key], resolve=True)
+        if OmegaConf.is_config(dataset[key])
+        else dataset[key]
+        for key in keys
+    }
+    transforms = dataset.get("transforms") or ()
+    names = [t["model_type_names"] for t in transforms if "model_type_names" in t]
+    if names:
+        plain["transforms"] = [{"model_type_names": list(names[0])}]
+    return plain
 
 
 def _compose(path: Path, overrides: Sequence[str]) -> DictConfig:
@@ -130,8 +249,32 @@ def _run_nequip(path: Path, overrides: Sequence[str]) -> None:
 
 
 @contextmanager
+def _quiet(wanted: bool) -> Iterator[None]:
+    """nequip and Lightning tell of every step of their own; the lines per epoch say enough."""
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("_NEQUIP_LOG_LEVEL", "WARNING")
+    importlib.import_module("lightning.pytorch")  # it sets its logger's level when imported
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # About data loaders' workers, and about the folder that was looked at above.
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
 def _stopped_by_signal(folder: Path | None) -> Iterator[None]:
     """Lightning's ways to end on a signal, told apart from success and failure."""
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
     try:
         yield
     except SIGTERMException as stop:

@@ -10,10 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    AllowInfNan,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -21,25 +18,13 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
 )
-from pydantic import Strict as StrictType
 
 from duetto.errors import InputError
 from duetto.partition.regions import Regions
+from duetto.settings.fields import FilePath, Real, Section, Whole
 from duetto.settings.messages import input_error
 from duetto.settings.values import shown
 from duetto.settings.yaml import apply_overrides, load_yaml
-
-
-def _whole_number(value: Any) -> Any:
-    """A count written with an exponent, such as 1e5, is a float to YAML."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _path_from_folder(value: Any, info: ValidationInfo) -> Path:
-    """A path relative to the configuration's folder."""
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ValueError("a path, relative to the folder of the configuration")
-    return Path((info.context or {}).get("folder", "."), Path(value).expanduser())
 
 
 def _regions(value: Any, info: ValidationInfo) -> Regions:
@@ -65,21 +50,12 @@ def _each_once(fields: list[str]) -> list[str]:
     return fields
 
 
-Real = Annotated[float, StrictType(), AllowInfNan(False)]
-Whole = Annotated[int, StrictType(), BeforeValidator(_whole_number)]
 Copies = Annotated[Whole, Field(ge=1, le=1000)]
-FilePath = Annotated[Path, PlainValidator(_path_from_folder), PlainSerializer(str)]
 Partition = Annotated[
     Regions,
     PlainValidator(_regions),
     PlainSerializer(lambda regions: regions.to_dict()),
 ]
-
-
-class Section(BaseModel):
-    """A mapping of the configuration: keys that it does not know are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
 class StructureConfig(Section):
