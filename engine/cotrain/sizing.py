@@ -63,6 +63,5 @@ def cutoff(gaps: Sequence[float], span: tuple[float, float]) -> float:
     """The gap nearest to the middle of a span, Å, else the middle itself."""
     middle = sum(span) / 2
     inside = [gap for gap in gaps if span[0] <= gap <= span[1]]
-    if not inside:
-        return round(middle, 1)
-    return round(min(inside, key=lambda gap: abs(gap - middle)), 1)
+    nearest = min(inside, key=lambda gap: abs(gap - middle)) if inside else middle
+    return round(nearest, 1)
