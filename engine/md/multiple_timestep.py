@@ -70,6 +70,13 @@ class SplitLangevin(Langevin):
         )
 
 
+def split_stage(stage: NVE | Langevin, every: int) -> NVE | Langevin:
+    """The same stage with the slow forces once in `every` steps."""
+    if isinstance(stage, Langevin):
+        return SplitLangevin(stage.steps, stage.temperature_K, stage.friction_per_fs, every)
+    return SplitNVE(stage.steps, every)
+
+
 def respa_verlet(state: State, potential: SplitInTime, timestep_fs: float, every: int) -> State:
     """One outer step at constant energy: `every` steps of velocity Verlet by the fast forces."""
 

@@ -24,10 +24,10 @@ class Evaluation:
         energies: (A,) float64, eV, per centre atom, already mixed.
         forces: (A, 3) float64, eV/Å, −∂E/∂R.
         virial: (3, 3) float64, eV, −∂E/∂ε for a strain ε; the stress is −virial / volume.
-        slow_forces: (A, 3) float64, eV/Å, the part of `forces` that acts at long intervals; None
-            where time is not split.
         site_energies: by role, (A,) float64, eV: the energy of each atom by that expert, not
             weighted, NaN where the expert does not compute it. Groups evaluated together share it.
+        slow_forces: (A, 3) float64, eV/Å, the part of `forces` that acts at long intervals; None
+            where time is not split.
     """
 
     energy: float

@@ -30,6 +30,7 @@ TENSORS = (
     "virial",
     "weights",
     "list_reference",
+    "slow_forces",
 )
 NUMBERS = (
     "energy",
@@ -107,7 +108,8 @@ def load_checkpoint(
 def _state(numbers: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> State:
     generator = torch.Generator(device)
     generator.set_state(tensors["generator"])
-    # Whether the list had a reference is the potential's business; the rest is always there.
+    # Whether the list had a reference, or time is split, is the potential's business; the rest is
+    # always there.
     held: dict[str, Any] = {"list_reference": None}
     held |= {name: tensors[name].to(device) for name in TENSORS if name in tensors}
     first, second, third = (bool(periodic) for periodic in tensors["pbc"])

@@ -144,6 +144,19 @@ class LimitsConfig(Section):
     )
 
 
+class MultipleTimestepConfig(Section):
+    """The difference of the experts acts once in several steps; LF computes every atom."""
+
+    every: Whole = Field(
+        ge=1,
+        le=1000,
+        description=(
+            "Steps of timestep_fs between two evaluations of HF. Stages and output intervals are "
+            "multiples of it."
+        ),
+    )
+
+
 def _structure_shorthand(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
@@ -191,6 +204,9 @@ class RunConfig(Section):
         description="Å by which the neighbour list reaches beyond the cutoff, to be used longer.",
     )
     timestep_fs: Real = Field(ge=1e-4, le=100, description="Timestep, fs.")
+    multiple_timestep: MultipleTimestepConfig | None = Field(
+        None, description="Steps at which LF alone is evaluated; null: none. See docs/time.md."
+    )
     seed: Whole = Field(0, ge=0, lt=2**32, description="Of initial velocities and thermostat.")
     initial_temperature_K: Real | None = Field(
         None,
@@ -240,8 +256,32 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     overridden = apply_overrides(data, overrides)
     folder = Path(path).absolute().parent
     try:
-        return RunConfig.model_validate(data, context={"folder": folder})
+        config = RunConfig.model_validate(data, context={"folder": folder})
     except ValidationError as error:
         raise input_error(error, RunConfig, str(path), overridden) from error
     except RecursionError as error:
         raise InputError(f"{path}: nested too deep") from error
+    require_whole_outer_steps(config, str(path))
+    return config
+
+
+def require_whole_outer_steps(config: RunConfig, where: str) -> None:
+    """Refuse stages and output that do not end on a whole outer step.
+
+    Raises:
+        InputError: naming the key, its value and the nearest that fit.
+    """
+    if config.multiple_timestep is None:
+        return
+    every, output = config.multiple_timestep.every, config.output
+    lengths = {f"stages[{n}].steps": stage.steps for n, stage in enumerate(config.stages)}
+    for name in ("thermo_every", "trajectory_every", "checkpoint_every"):
+        lengths[f"output.{name}"] = getattr(output, name)
+    for key, steps in lengths.items():
+        if steps % every:
+            below, above = steps // every * every, -(-steps // every) * every
+            fitting = f"{below} or {above}" if below else str(above)
+            raise InputError(
+                f"{where}: {key}: got {steps}; allowed: a multiple of multiple_timestep.every, "
+                f"{every}, such as {fitting}"
+            )

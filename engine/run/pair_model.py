@@ -8,7 +8,13 @@ from typing import Any
 from duetto.environment import choose_device
 from duetto.experts.pair import ExpertPair
 from duetto.potential.mixture import Potential
+from duetto.potential.split import SplitPotential
 from duetto.run.config import RunConfig
+from duetto.run.multiple_timestep import (
+    inner_steps,
+    require_low_fidelity_everywhere,
+    warn_beyond_measured,
+)
 
 
 class PairModel:
@@ -38,7 +44,12 @@ class PairModel:
 
     def potential(self, species: Sequence[str], weights: Any, pbc: Sequence[bool]) -> Potential:
         """The potential of atoms of `species` with `weights` (A,) and periodicity (3,)."""
-        potential = Potential(
+        kind = Potential
+        if inner_steps(self.config) > 1:
+            require_low_fidelity_everywhere(self.pair, species, str(self.config.pair))
+            warn_beyond_measured(self.pair, self.config)
+            kind = SplitPotential
+        potential = kind(
             self.pair,
             species,
             weights,

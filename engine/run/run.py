@@ -23,6 +23,7 @@ from duetto.errors import InputError, RunStopped
 from duetto.folders import claimed
 from duetto.md.limits import Limits, check
 from duetto.md.loop import NVE, Langevin, Stage, run_md
+from duetto.md.multiple_timestep import split_stage
 from duetto.md.repartition import between_steps
 from duetto.md.state import Potential, State, initial_state
 from duetto.partition.guard import Guard
@@ -34,6 +35,7 @@ from duetto.run.config import LangevinStage, RunConfig, load_config
 from duetto.run.doubts import doubts
 from duetto.run.files import RunFiles
 from duetto.run.folder import CHECKPOINT, THERMO, require_unused
+from duetto.run.multiple_timestep import inner_steps
 from duetto.run.pair_model import PairModel
 from duetto.run.resume import require_same_run
 from duetto.run.signals import StopSignals
@@ -233,7 +235,9 @@ def _introduce(run: _Run, say: Callable[[str], None]) -> None:
     say(", ".join(f"{name} {value}" for name, value in run.model.describe().items()))
     total = sum(stage.steps for stage in config.stages)
     begun = f", from step {state.step}" if run.sizes is not None else ""
-    say(f"{total} steps of {config.timestep_fs:g} fs{begun}; output in {config.output.dir}")
+    every = inner_steps(config)
+    slow = f", hf at every {every}th" if every > 1 else ""
+    say(f"{total} steps of {config.timestep_fs:g} fs{slow}{begun}; output in {config.output.dir}")
 
 
 def _drive(run: _Run, files: RunFiles, signals: StopSignals) -> RunSummary:
@@ -301,12 +305,14 @@ def _with_progress(states: Iterator[State], run: _Run) -> Iterator[State]:
 
 def stages_of(config: RunConfig) -> list[Stage]:
     """The stages that a configuration describes."""
-    return [
+    every = inner_steps(config)
+    stages: list[Stage] = [
         Langevin(stage.steps, stage.temperature_K, stage.friction_per_fs)
         if isinstance(stage, LangevinStage)
         else NVE(stage.steps)
         for stage in config.stages
     ]
+    return stages if every == 1 else [split_stage(stage, every) for stage in stages]
 
 
 def limits_of(config: RunConfig) -> Limits:

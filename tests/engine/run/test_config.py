@@ -106,7 +106,7 @@ def test_every_field_is_described():
         for value in vars(config).values()
         if isinstance(value, type) and issubclass(value, config.Section)
     ]
-    assert len(sections) == 7
+    assert len(sections) == 8
     assert [name for section in sections for name in undescribed(section)] == []
 
 
