@@ -62,6 +62,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default="keep",
         help="keep freed memory, which helps engines that allocate much, or as the system does",
     )
+    how.add_argument(
+        "--every",
+        type=int,
+        metavar="K",
+        help="multiple time steps: compare full HF with the split in space, in time and in both",
+    )
     _register_output(parser)
 
 
@@ -88,6 +94,11 @@ def run(args: argparse.Namespace) -> int:
     for option, value in only_profile.items():
         if value is not None and not args.profile:
             raise InputError(f"{option} is for --profile")
+    if args.every is not None and args.every < 2:
+        raise InputError(f"--every {args.every}: use at least 2, the steps between two of HF")
+    for option, value in (("--profile", args.profile), ("--csv", args.csv)):
+        if args.every is not None and value:
+            raise InputError(f"{option} does not go with --every")
     if args.config is not None:
         from duetto.run.config import load_config
 
@@ -99,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.threads is not None:
         torch.set_num_threads(args.threads)
+    if args.every is not None:
+        return _split_in_time(args)
     return _profile(args) if args.profile else _throughput(args)
 
 
@@ -127,6 +140,16 @@ def _throughput(args: argparse.Namespace) -> int:
     if args.csv is not None:
         append_csv(args.csv, rows)
     print(to_json(rows) if args.json else table(rows))
+    return 0
+
+
+def _split_in_time(args: argparse.Namespace) -> int:
+    from duetto.measure.bench.time_split import as_json, as_table, measure_split
+
+    _set_allocator(args)
+    cases, settings = _inputs(args)
+    rows = measure_split(cases, settings, args.every)
+    print(as_json(rows) if args.json else as_table(rows))
     return 0
 
 
