@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from ase import units
+from ase.data import atomic_masses, atomic_numbers
 
 from duetto.md.state import State
 
@@ -31,16 +32,26 @@ def format_frame(state: State, fields: Sequence[Field] = DEFAULT_FIELDS) -> str:
 
     Columns: `velo` in Å/fs; `momenta` in ASE's units, amu Å / (Å √(amu/eV)); `forces` in eV/Å;
     `energies` in eV; `w`. The comment line has the cell, pbc, step, time_fs, energy in eV and,
-    where there is a volume, stress in eV/Å³.
+    where there is a volume, stress in eV/Å³. Masses that are not the elements' standard ones come
+    as a column `masses` in amu, which ASE reads: momenta are velocities only with them.
     """
     columns = [_numpy(state, "positions"), *(_numpy(state, field) for field in fields)]
-    properties = ":".join(["species:S:1:pos:R:3", *(COLUMN[field] for field in fields)])
+    names = ["species:S:1:pos:R:3", *(COLUMN[field] for field in fields)]
+    if not _has_standard_masses(state):
+        columns.append(state.masses.cpu().numpy()[:, None])
+        names.append("masses:R:1")
+    properties = ":".join(names)
     table = np.concatenate(columns, axis=1)
     line = "%-2s" + " %16.9f" * table.shape[1]
     rows = [
         line % (symbol, *row) for symbol, row in zip(state.species, table.tolist(), strict=True)
     ]
     return "\n".join([str(state.n_atoms), _comment(state, properties), *rows, ""])
+
+
+def _has_standard_masses(state: State) -> bool:
+    standard = [atomic_masses[atomic_numbers[symbol]] for symbol in state.species]
+    return bool(np.array_equal(state.masses.cpu().numpy(), standard))
 
 
 def _numpy(state: State, field: Field | Literal["positions"]) -> Array:

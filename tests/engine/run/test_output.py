@@ -8,6 +8,7 @@ import pytest
 import torch
 from ase import units
 
+from duetto.atoms.structure import read_structure
 from duetto.errors import InputError
 from duetto.md import NVE, Langevin, initial_state, run_md
 from duetto.run.append import AppendedFile
@@ -95,6 +96,25 @@ def test_a_frame_starts_the_same_dynamics(state):
     atoms = ase.io.read(io.StringIO(format_frame(state)), format="extxyz")
     again = initial_state(atoms, lj_potential(atoms))
     np.testing.assert_allclose(again.velocities, state.velocities, rtol=0.0, atol=1e-9)
+
+
+def test_isotopes_keep_their_masses(tmp_path):
+    """ASE's kinetic energy of a frame is the run's, and a run that starts there has the masses."""
+    atoms = argon(1)
+    masses = atoms.get_masses()
+    masses[2] = 35.967545
+    atoms.set_masses(masses)
+    potential = lj_potential(atoms, cutoff=5.0)
+    start = initial_state(atoms, potential, temperature_K=60.0)
+    (tmp_path / "isotopes.xyz").write_text(format_frame(start))
+    frame = read_structure(tmp_path / "isotopes.xyz")
+    np.testing.assert_allclose(frame.get_masses(), masses, rtol=0, atol=5e-10)
+    assert frame.get_kinetic_energy() == pytest.approx(start.kinetic_energy, rel=1e-6)
+    again = initial_state(frame, potential)
+    assert again.masses.tolist() == pytest.approx(masses.tolist(), abs=5e-10)
+    # Standard masses need no column: readers know them.
+    atoms.set_masses("defaults")
+    assert "masses" not in format_frame(initial_state(atoms, potential, temperature_K=60.0))
 
 
 def test_a_cluster_has_no_lattice(state):
