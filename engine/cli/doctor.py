@@ -100,6 +100,8 @@ def _compiler_cache() -> dict[str, Any]:
     from duetto.kernels.cpu.edges import gather_edges
 
     statistics = gather_edges.stats  # type: ignore[attr-defined]  # of Numba's dispatcher
+    if statistics.cache_path is None:
+        return {"path": "none", "writable": False, "was_filled": False}
     folder = Path(statistics.cache_path)
     while not folder.exists():
         folder = folder.parent

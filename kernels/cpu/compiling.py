@@ -14,6 +14,8 @@ import numba
 import numpy as np
 from numba.core.caching import FunctionCache
 
+from duetto.kernels.cpu.cache_place import TemporaryImpl, tell_of_none
+
 FAST_MATH = {"reassoc", "contract", "nsz", "arcp"}
 """Sums may be vectorised and multiply-adds fused; NaN and infinity keep their meaning."""
 
@@ -32,6 +34,19 @@ class _Cache(FunctionCache):
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         return (sig, codegen.magic_tuple(), _source_stamp(self._source), _closure(self._py_func))
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled; a disk that takes nothing more ends no computation."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            tell_of_none(f"{self.cache_path}: {error.strerror}")
+
+
+class _TemporaryCache(_Cache):
+    """The same where neither the package's folder nor the user's can be written."""
+
+    _impl_class = TemporaryImpl
 
 
 _IMPORTED = re.compile(
@@ -72,8 +87,16 @@ def _plain(value: Any) -> Any:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile without the interpreter's lock; the machine code is kept on disk between runs."""
-    options = {"nogil": True, "cache": True, "fastmath": FAST_MATH, "error_model": "numpy"}
-    dispatcher = numba.njit(**options)(function)
-    dispatcher._cache = _Cache(dispatcher.py_func)
+    """Compile without the interpreter's lock; the machine code is kept on disk between runs.
+
+    It is kept beside the sources, else in the user's cache, else in the temporary folder; where
+    nothing can be written it is kept for this process alone, and a line says so.
+    """
+    dispatcher = numba.njit(nogil=True, fastmath=FAST_MATH, error_model="numpy")(function)
+    for cache in (_Cache, _TemporaryCache):
+        try:
+            dispatcher._cache = cache(dispatcher.py_func)
+        except RuntimeError:  # Numba has found no place
+            continue
+        break
     return dispatcher
