@@ -19,6 +19,7 @@ def filter_edges(
     start,
     candidates,
     shifts,
+    home,
     rowptr,
     neighbors,
     neighbor_types,
@@ -30,6 +31,7 @@ def filter_edges(
     n_types,
     capacity,
     n_blocks,
+    FAR: tl.constexpr,
     SMALLEST: tl.constexpr,
     TILES: tl.constexpr,
     PER_BLOCK: tl.constexpr,
@@ -43,7 +45,8 @@ def filter_edges(
         positions: (A, 3) float64, Å.
         frame: of the CellGrid; its first nine numbers are the cell.
         types, centre_atoms, cutoffs, start: as in `search_candidates`.
-        candidates, shifts: (capacity,) of `search_candidates`.
+        candidates, shifts: (capacity,) of `search_candidates`, with the same FAR.
+        home: of `bin_atoms`, read if FAR.
         rowptr: OUTPUT (2 C + 1,) int64: row 2 c holds the edges of centre c, row 2 c + 1 the
             unused slots behind them.
         neighbors: OUTPUT (capacity,) int32, atom j.
@@ -72,6 +75,11 @@ def filter_edges(
         sx = shift_component(code, 0).to(tl.float64)
         sy = shift_component(code, 1).to(tl.float64)
         sz = shift_component(code, 2).to(tl.float64)
+        if FAR:
+            at_i, at_j = home + atom.to(tl.int64) * 3, home + j.to(tl.int64) * 3
+            sx += (tl.load(at_i) - tl.load(at_j, mask=listed, other=0)).to(tl.float64)
+            sy += (tl.load(at_i + 1) - tl.load(at_j + 1, mask=listed, other=0)).to(tl.float64)
+            sz += (tl.load(at_i + 2) - tl.load(at_j + 2, mask=listed, other=0)).to(tl.float64)
         other = positions + j.to(tl.int64) * 3
         x = tl.load(other, mask=listed, other=0.0) - xi
         y = tl.load(other + 1, mask=listed, other=0.0) - yi

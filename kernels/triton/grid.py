@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+FARTHEST_A = 1e12
+"""Å; beyond it float64 does not tell positions apart that differ by 1e-4 Å."""
+
 ROUNDING = 1e-9
 """Cells are wider than the search distance by this fraction, so that rounding loses no pair."""
 
@@ -58,8 +61,8 @@ def plan_grid(
         ValueError: the periodic vectors are zero or parallel, or something is not finite.
     """
     basis = complete_cell(cell.detach().cpu().double(), pbc)
-    if not bool(torch.isfinite(positions).all()):
-        raise ValueError("a position is not finite")
+    if not bool((positions.abs() <= FARTHEST_A).all()):
+        raise ValueError(f"a position is not finite or beyond {FARTHEST_A:g} Å")
     inverse = torch.linalg.inv(basis)
     heights = (1.0 / inverse.norm(dim=0)).tolist()
     fractional = positions.detach().cpu().double() @ inverse

@@ -125,7 +125,8 @@ class NeighborList:
         self.reference = torch.full((n_atoms, 3), torch.nan, dtype=torch.float64, device=device)
         self._skin = torch.tensor([skin], dtype=torch.float64, device=device)
         self._wrapped = torch.empty_like(self.reference)
-        self._home = torch.empty(n_atoms, 3, dtype=torch.int32, device=device)
+        self._home = torch.zeros(n_atoms, 3, dtype=torch.int64, device=device)
+        self._far = False
         self._atom_cell = torch.empty(n_atoms, dtype=torch.int32, device=device)
         self._cell_capacity = 16
         self._grid: CellGrid | None = None
@@ -193,8 +194,7 @@ class NeighborList:
 
         Raises:
             ValueError: positions are not finite, or the periodic vectors span no volume.
-            CapacityError: a centre has more edges than the largest tile, or an edge spans a
-                million cells.
+            CapacityError: a centre has more edges than the largest tile.
         """
         distance = float(self.cutoffs.max()) + self.skin
         self._use_grid(plan_grid(positions, cell, self.pbc, distance))
@@ -215,10 +215,10 @@ class NeighborList:
         self._histogram.zero_()
         filter_edges[(self.n_centres,)](
             positions, self._grid.frame, self.types, self.centre_atoms, self.cutoffs, self._start,
-            self._candidates, self._shifts, self._rowptr, self._neighbors, self._neighbor_types,
-            self._vectors, self._histogram, self.flags, self.n_atoms, self.n_first,
-            self.cutoffs.shape[1], self.capacity, self._n_blocks, BLOCK=128, num_warps=1,
-            **tiles, **LAUNCH,
+            self._candidates, self._shifts, self._home, self._rowptr, self._neighbors,
+            self._neighbor_types, self._vectors, self._histogram, self.flags, self.n_atoms,
+            self.n_first, self.cutoffs.shape[1], self.capacity, self._n_blocks, FAR=self._far,
+            BLOCK=128, num_warps=1, **tiles, **LAUNCH,
         )  # fmt: skip
         torch.cumsum(self._histogram, 1, dtype=torch.int32, out=self._cumulative)
         list_work[(self._n_blocks,)](
@@ -234,7 +234,11 @@ class NeighborList:
         code = self._shifts[:total].cpu()
         bits, mask, offset = SHIFT_BITS.value, SHIFT_MASK.value, SHIFT_OFFSET.value
         S = torch.stack([((code >> (bits * k)) & mask) - offset for k in (2, 1, 0)], dim=1)
-        return i.numpy(), self._candidates[:total].cpu().numpy(), S.numpy()
+        j = self._candidates[:total].cpu()
+        if self._far:
+            home = self._home.cpu()
+            S += home[i] - home[j.long()]
+        return i.numpy(), j.numpy(), S.numpy()
 
     def check_displacements(self, positions: Tensor) -> None:
         """Raise MOVED and MOVING for `positions` (A, 3). Launches only."""
@@ -281,8 +285,8 @@ class NeighborList:
             self._wrapped, self._home, self._atom_cell, self._cell_atoms, grid.frame, grid.numbers,
             self.types, self.centre_atoms, self.cutoffs, self._skin, self._counts, self._start,
             self._candidates, self._shifts, self.flags, self.n_atoms, self.n_first,
-            self.cutoffs.shape[1], self.capacity, FILL=fill, CAPACITY=self._cell_capacity,
-            CELLS=cells, num_warps=2, **LAUNCH,
+            self.cutoffs.shape[1], self.capacity, FAR=self._far, FILL=fill,
+            CAPACITY=self._cell_capacity, CELLS=cells, num_warps=2, **LAUNCH,
         )  # fmt: skip
 
     def _use_grid(self, grid: CellGrid) -> None:
@@ -328,10 +332,10 @@ class NeighborList:
         if raised[flag.LIST_FULL.value]:
             self._allocate_edges(int(GROWTH * int(self._start[-1])))
             return True
-        if raised[flag.SHIFT_RANGE.value]:
-            raise CapacityError(
-                "an atom is 2^20 cell vectors or more away from a neighbour: wrap the positions"
-            )
+        if raised[flag.SHIFT_RANGE.value] and not self._far:
+            self._far = True  # other kernels, which read where each atom's home is
+            self.generation += 1
+            return True
         if raised[flag.TILE_FULL.value]:
             largest = SMALLEST_TILE << (N_TILES - 1)
             raise CapacityError(

@@ -44,19 +44,29 @@ def _load_row(matrix, row, mask):
 
 
 @triton.jit
-def _home_and_cell(x, y, z, frame, numbers, AXIS: tl.constexpr):
-    """Along one axis: the image of the cell that the atom is in, and its search cell."""
-    fractional = (
+def _fraction(x, y, z, frame, AXIS: tl.constexpr):
+    """Coordinate along one axis, in cell vectors from the origin of the grid."""
+    return (
         x * tl.load(frame + 9 + AXIS)
         + y * tl.load(frame + 12 + AXIS)
         + z * tl.load(frame + 15 + AXIS)
         - tl.load(frame + 18 + AXIS)
     )
+
+
+@triton.jit
+def _image(x, y, z, frame, numbers, AXIS: tl.constexpr):
+    """Along one axis, which image of the cell the atom is in."""
     periodic = tl.load(numbers + 3 + AXIS)
-    home = tl.where(periodic != 0, tl.floor(fractional), 0.0)
-    coordinate = (fractional - home) * tl.load(frame + 21 + AXIS)
+    return tl.where(periodic != 0, tl.floor(_fraction(x, y, z, frame, AXIS)), 0.0)
+
+
+@triton.jit
+def _search_cell(x, y, z, frame, numbers, AXIS: tl.constexpr):
+    """Along one axis, the search cell of an atom that is inside the cell."""
+    coordinate = _fraction(x, y, z, frame, AXIS) * tl.load(frame + 21 + AXIS)
     last = (tl.load(numbers + AXIS) - 1).to(tl.float64)
-    return home, tl.minimum(tl.maximum(tl.floor(coordinate), 0.0), last).to(tl.int32)
+    return tl.minimum(tl.maximum(tl.floor(coordinate), 0.0), last).to(tl.int32)
 
 
 @triton.jit
@@ -80,7 +90,7 @@ def bin_atoms(
         positions: (A, 3) float64.
         frame, numbers: of the CellGrid.
         wrapped: OUTPUT (A, 3) float64, positions inside the cell.
-        home: OUTPUT (A, 3) int32, cell vectors taken off.
+        home: OUTPUT (A, 3) int64, cell vectors taken off.
         atom_cell: OUTPUT (A,) int32.
         cell_count: INOUT (cells,) int32, zero before.
         slots: OUTPUT (cells, CAPACITY) int32, atoms in no fixed order.
@@ -89,20 +99,30 @@ def bin_atoms(
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = i < n_atoms
     x, y, z = _load_row(positions, i, mask)
-    home_x, cell_x = _home_and_cell(x, y, z, frame, numbers, 0)
-    home_y, cell_y = _home_and_cell(x, y, z, frame, numbers, 1)
-    home_z, cell_z = _home_and_cell(x, y, z, frame, numbers, 2)
     p = i.to(tl.int64) * 3
-    tl.store(home + p, home_x.to(tl.int32), mask=mask)
-    tl.store(home + p + 1, home_y.to(tl.int32), mask=mask)
-    tl.store(home + p + 2, home_z.to(tl.int32), mask=mask)
-    for axis in tl.static_range(3):
-        shifted = (
-            home_x * tl.load(frame + axis)
-            + home_y * tl.load(frame + 3 + axis)
-            + home_z * tl.load(frame + 6 + axis)
-        )
-        tl.store(wrapped + p + axis, tl.load(positions + p + axis, mask=mask) - shifted, mask=mask)
+    home_x = tl.zeros((BLOCK,), tl.int64)
+    home_y = tl.zeros((BLOCK,), tl.int64)
+    home_z = tl.zeros((BLOCK,), tl.int64)
+    # Twice: of an atom many cells away the first pass knows the fraction only roughly.
+    for _ in tl.static_range(2):
+        kx = _image(x, y, z, frame, numbers, 0)
+        ky = _image(x, y, z, frame, numbers, 1)
+        kz = _image(x, y, z, frame, numbers, 2)
+        x -= kx * tl.load(frame) + ky * tl.load(frame + 3) + kz * tl.load(frame + 6)
+        y -= kx * tl.load(frame + 1) + ky * tl.load(frame + 4) + kz * tl.load(frame + 7)
+        z -= kx * tl.load(frame + 2) + ky * tl.load(frame + 5) + kz * tl.load(frame + 8)
+        home_x += kx.to(tl.int64)
+        home_y += ky.to(tl.int64)
+        home_z += kz.to(tl.int64)
+    tl.store(home + p, home_x, mask=mask)
+    tl.store(home + p + 1, home_y, mask=mask)
+    tl.store(home + p + 2, home_z, mask=mask)
+    tl.store(wrapped + p, x, mask=mask)
+    tl.store(wrapped + p + 1, y, mask=mask)
+    tl.store(wrapped + p + 2, z, mask=mask)
+    cell_x = _search_cell(x, y, z, frame, numbers, 0)
+    cell_y = _search_cell(x, y, z, frame, numbers, 1)
+    cell_z = _search_cell(x, y, z, frame, numbers, 2)
     cell = (cell_x * tl.load(numbers + 1) + cell_y) * tl.load(numbers + 2) + cell_z
     tl.store(atom_cell + i, cell, mask=mask)
     slot = tl.atomic_add(cell_count + cell, 1, mask=mask, sem="relaxed")
@@ -169,6 +189,7 @@ def search_candidates(
     n_first,
     n_types,
     capacity,
+    FAR: tl.constexpr,
     FILL: tl.constexpr,
     CAPACITY: tl.constexpr,
     CELLS: tl.constexpr,
@@ -187,8 +208,9 @@ def search_candidates(
         start: (C + 1,) int64, read if FILL.
         neighbors: OUTPUT (capacity,) int32 if FILL, atom j.
         shifts: OUTPUT (capacity,) int64 if FILL, packed cell vectors S with the candidate at
-            x_j + S · cell.
-        flags: INOUT, LIST_FULL and SHIFT_RANGE.
+            x_j + S · cell; if FAR those of the wrapped atoms, so that no distance from home is too
+            far for them.
+        flags: INOUT, LIST_FULL and, unless FAR, SHIFT_RANGE.
     """
     c = tl.program_id(0)
     atom = tl.load(centre_atoms + c)
@@ -231,7 +253,9 @@ def search_candidates(
         if FILL:
             place = first + found + tl.cumsum(near.to(tl.int32), 0) - 1
             keep = near & (place < capacity)
-            sx, sy, sz = _total_shift(image_x, image_y, image_z, home, atom, j, near)
+            sx, sy, sz = image_x.to(tl.int64), image_y.to(tl.int64), image_z.to(tl.int64)
+            if not FAR:
+                sx, sy, sz = _total_shift(sx, sy, sz, home, atom, j, near)
             outside = near & (_out_of_range(sx) | _out_of_range(sy) | _out_of_range(sz))
             raise_flag(flags + SHIFT_RANGE, tl.max(outside.to(tl.int32), 0))
             tl.store(neighbors + place, j, mask=keep)

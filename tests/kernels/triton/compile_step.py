@@ -25,7 +25,7 @@ FLOAT64 = {
     "kinetic", "last_positions", "last_velocities", "thermostat", "momenta", "momentum", "mass",
     "kinetic_before", "heat", "last_heat",
 }  # fmt: skip
-INT64 = {"start", "shifts", "steps", "seed", "fixed_forces", "rowptr"}
+INT64 = {"home", "start", "shifts", "steps", "seed", "fixed_forces", "rowptr"}
 FLOAT32 = {"vectors", "gradients"}
 NUMBERS = {
     "n_atoms", "n_first", "n_types", "capacity", "n_blocks", "n_centres", "n_cells",
@@ -34,10 +34,11 @@ TILES = {"SMALLEST": 16, "TILES": 5, "PER_BLOCK": 256}
 KERNELS = [
     (neighbors.bin_atoms, {"CAPACITY": 32, "BLOCK": 128}, 4, {}),
     (neighbors.order_cells, {"CAPACITY": 32, "CELLS": 32}, 4, {}),
-    (neighbors.search_candidates, {"FILL": False, "CAPACITY": 32, "CELLS": 8}, 2, {}),
-    (neighbors.search_candidates, {"FILL": True, "CAPACITY": 32, "CELLS": 8}, 2, {}),
+    (neighbors.search_candidates, {"FAR": False, "FILL": False, "CAPACITY": 32, "CELLS": 8}, 2, {}),
+    (neighbors.search_candidates, {"FAR": False, "FILL": True, "CAPACITY": 32, "CELLS": 8}, 2, {}),
     (neighbors.check_displacements, {"BLOCK": 128}, 4, {}),
-    (edges.filter_edges, {**TILES, "BLOCK": 128}, 1, {}),
+    (edges.filter_edges, {**TILES, "FAR": False, "BLOCK": 128}, 1, {}),
+    (edges.filter_edges, {**TILES, "FAR": True, "BLOCK": 128}, 1, {}),
     (edges.list_work, TILES, 4, {}),
     (scatter.gather_forces, {"BLOCK": 32}, 1, {"forces": "*i64"}),
     (scatter.combine_atoms, {"BLOCK": 128}, 4, {}),

@@ -199,11 +199,42 @@ def test_too_many_edges_are_refused(device: str) -> None:
         built(crowd, device, cutoff=8.6)
 
 
-def test_far_images_are_refused(device: str) -> None:
-    atoms = CELLS["one atom, many images"].repeat((2, 1, 1))
-    atoms.positions[0] += 2**21 * atoms.cell.array[0]
-    with pytest.raises(CapacityError, match="wrap the positions"):
-        built(atoms, device)
+@pytest.mark.parametrize("cells", [2**20, 2**31, 10**9])
+@pytest.mark.parametrize("name", ["sheared", "outside a slab"])
+def test_any_lattice_translation_gives_the_same_edges(name: str, cells: int, device: str) -> None:
+    """To the rounding of the coordinates: half a unit in the last place of the farthest each."""
+    atoms = CELLS[name].copy()
+    here = sorted_edges(built(atoms, device), len(atoms))
+    rng = np.random.default_rng(2)
+    jumps = rng.choice([-cells, -1, 0, 1, cells], (len(atoms), 3)) * atoms.pbc
+    jumps[0] = cells * atoms.pbc
+    atoms.positions += jumps @ atoms.cell.array
+    neighbors = built(atoms, device)
+    there = sorted_edges(neighbors, len(atoms))
+    assert [row[:2] for row in there] == [row[:2] for row in here]
+    # Where atoms are, and so how long an edge is, is known to the rounding of the coordinates.
+    farthest = np.abs(atoms.positions).max() + 3 * cells * np.abs(atoms.cell.array).max()
+    lengths = np.array([row[2] for row in there]) - np.array([row[2] for row in here])
+    assert np.abs(lengths).max() <= 8 * np.spacing(farthest)
+    # The list on the host is that of the device.
+    i, j, S = neighbors.candidates()
+    vectors = atoms.positions[j] - atoms.positions[i] + S @ atoms.cell.array
+    longest = np.linalg.norm(vectors, axis=1).max()
+    assert longest <= CUTOFF + SKIN + 8 * np.spacing(farthest)
+
+
+def sorted_edges(neighbors: NeighborList, n_atoms: int) -> list[tuple[int, int, float]]:
+    rows = []
+    for atom in range(n_atoms):
+        j, vectors = edge_rows(neighbors, atom)
+        lengths = np.linalg.norm(vectors, axis=1)
+        rows += [(atom, *row) for row in zip(j.tolist(), lengths.tolist(), strict=True)]
+    return sorted(rows)
+
+
+def test_positions_too_far_to_be_resolved_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"beyond 1e\+12"):
+        plan_grid(torch.full((1, 3), 1e13).double(), torch.eye(3).double(), (True,) * 3, 0.5)
 
 
 @pytest.mark.parametrize(
