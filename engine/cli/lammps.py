@@ -86,7 +86,7 @@ def _script(args: argparse.Namespace) -> int:
 
     if not Path(args.config).is_file():
         raise InputError(f"{args.config}: no such configuration or LAMMPS script")
-    with session(args.overrides) as lammps:
+    with session(["-in", args.config, *args.overrides]) as lammps:
         lammps.instance.file(args.config)
     return 0
 
@@ -218,7 +218,7 @@ def _with_costs(lammps: Session, pair: ExpertPair, system: System, plan: Plan) -
     """The plan with the measured costs of its types, by which LAMMPS balances the ranks."""
     from dataclasses import replace
 
-    from duetto.frontends.lammps.callback import device_of_rank, warm_up
+    from duetto.frontends.lammps.callback import device_of_rank
     from duetto.frontends.lammps.cost import measured_costs
     from duetto.frontends.lammps.unified import DuettoUnified
 
@@ -228,5 +228,5 @@ def _with_costs(lammps: Session, pair: ExpertPair, system: System, plan: Plan) -
     unified = DuettoUnified(
         pair, system.names, device=device, dtype=plan.dtype, precision=plan.precision
     )
-    warm_up(unified)
+    unified.engine.warm_up()
     return replace(plan, costs=measured_costs(unified, system))

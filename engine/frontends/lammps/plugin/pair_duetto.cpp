@@ -174,13 +174,16 @@ class PairDuetto : public Pair {
     neighbor->add_request(this, NeighConst::REQ_FULL);
   }
 
+  void setup() override { list_of = -1; }
+
   double init_one(int i, int j) override { return std::max(cutoff(i, j), cutoff(j, i)); }
 
   void compute(int eflag, int vflag) override
   {
     ev_init(eflag, vflag);
     const double began = platform::walltime();
-    if (list_of != neighbor->ncalls) keep_near();
+    // Some commands set the count of builds back without a new init: the age tells as well.
+    if (neighbor->ago == 0 || list_of != neighbor->ncalls) keep_near();
     find_edges();
     call();
     add(eflag);

@@ -1,0 +1,114 @@
+"""One clear line for every mistake, all ranks end, none hangs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from duetto.errors import InputError
+from duetto.frontends.lammps import build
+from tests.engine.frontends.lammps.mpi import ROOT, needs_compiler, needs_lammps, on_ranks
+from tests.pairs import mismatched_pair
+
+TOLD = {
+    "newton": 'needs "newton on"',
+    "units": 'use "units metal"',
+    "type": "atom type Pd_simple: the expert lf does not know Pd",
+    "file": "no such pair file",
+    "count": "1 names for 2 atom types: Pt",
+    "pairs": "Pair_coeff must start with * *",
+    "blend": 'need their weights: "fix blend all property/atom d_duetto ghost yes"',
+    "keyword": 'unknown keyword dytpe (did you mean "dtype"?)',
+    "terms": "terms 'quick': use one of mixture, fast, slow",
+    "threads": "threads none: use auto or a number from 1",
+    "device": "device tpu: use auto, cpu, cuda or cuda:N",
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Two ranks that make every mistake; what they were told, and how they ended."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    mismatched_pair().save(folder / "p.duetto")
+    worker = ("-m", "tests.engine.frontends.lammps.mistakes", str(folder / "p.duetto"))
+    done = on_ranks(2, *worker, timeout_s=200.0)
+    told = [json.loads((folder / f"p.duetto.told{rank}").read_text()) for rank in (0, 1)]
+    return SimpleNamespace(done=done, told=told)
+
+
+@needs_lammps
+@needs_compiler
+@pytest.mark.parametrize("mistake", TOLD)
+def test_all_ranks_are_told(made: Any, mistake: str) -> None:
+    for told in made.told:
+        assert TOLD[mistake] in told[mistake]
+        assert told[mistake].startswith("ERROR")
+
+
+@needs_lammps
+@needs_compiler
+def test_an_exception_on_one_rank_ends_all(made: Any) -> None:
+    assert made.done.returncode == 1
+    assert "ZeroDivisionError: the second rank divides" in made.done.stderr
+    assert made.done.stderr.count("duetto:") == 1
+    assert "Traceback" not in made.done.stderr
+    assert "a rank went on" not in made.done.stdout
+
+
+@needs_lammps
+@needs_compiler
+def test_another_version_of_lammps_is_refused(tmp_path: Path) -> None:
+    """The plugin knows what it was compiled for."""
+    script = f"""
+from pathlib import Path
+from duetto.frontends.lammps import build, library
+instance = library.open_lammps(["-log", "none", "-screen", "none"])
+honest, build.version_of = build.version_of, lambda instance: 20240829
+build.cache_folder = lambda: Path({str(tmp_path)!r})
+path = build.build_plugin(instance)
+try:
+    instance.command(f"plugin load {{path}}")
+except Exception as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        check=False,
+    )
+    assert "compiled for LAMMPS 20240829, and this is LAMMPS" in done.stdout, done.stderr
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    with pytest.raises(InputError, match="needs a C\\+\\+ compiler: none of c\\+\\+, g\\+\\+"):
+        build.compiler()
+    monkeypatch.setenv("CXX", "/opt/odd/c++ -O3")
+    with pytest.raises(InputError, match="CXX=/opt/odd/c\\+\\+ -O3 is not there"):
+        build.compiler()
+
+
+def test_a_refusing_compiler_is_quoted(tmp_path: Path) -> None:
+    fake = tmp_path / "c++"
+    fake.write_text("#!/bin/sh\necho 'pair.h:1: error: no such luck' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    with pytest.raises(InputError, match="no such luck"):
+        build._compile(str(fake), [], tmp_path / "x-plugin.so")
+    assert list(tmp_path.iterdir()) == [fake]
+
+
+def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="set XDG_CACHE_HOME"):
+        build.cache_folder()
