@@ -1,0 +1,1 @@
+"""Embedded-atom experts: LAMMPS's setfl files, and the kind `eam`."""
