@@ -1,0 +1,1 @@
+"""Torch models of other packages as functions of a neighbour graph; one file per package."""

@@ -1,0 +1,163 @@
+"""Any backend, and beside it experts that are not strictly local.
+
+The strictly local experts run as they would alone. The others get a neighbour list of their own,
+of all atoms, for what they compute depends on atoms that no local expert may see.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from duetto.errors import InputError
+from duetto.experts.base import Edges, max_cutoff
+from duetto.experts.region import NonlocalExpert, RegionEnergies, Surroundings
+from duetto.potential.base import Backend, Evaluation
+from duetto.potential.neighbors import NeighborList
+from duetto.potential.terms import ExpertWork
+
+Array = NDArray[Any]
+
+
+@dataclass
+class _Use:
+    """What is known of an expert's last evaluation.
+
+    Attributes:
+        neighbors: its list.
+        built_for: which list of the potential that goes with.
+        seconds: how long the evaluation took.
+    """
+
+    neighbors: NeighborList | None = None
+    built_for: tuple[Any, int] = (None, -1)
+    seconds: float = 0.0
+
+
+class RegionBackend:
+    """A backend for the strictly local experts, with other experts beside it."""
+
+    def __init__(self, local: Backend, experts: Mapping[str, NonlocalExpert]) -> None:
+        """Join them.
+
+        Args:
+            local: of all the experts that are strictly local.
+            experts: by role, the others, on their device and in their precision.
+        """
+        self.local = local
+        self.experts = experts
+        self._uses = {role: _Use() for role in experts}
+
+    @property
+    def name(self) -> str:
+        """That of the local experts' backend."""
+        return self.local.name
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the local experts' backend has, such as `listen`."""
+        if name == "local":
+            raise AttributeError(name)
+        return getattr(self.local, name)
+
+    def new_list(
+        self, work: Sequence[ExpertWork], ranges: Array, pbc: Array, skin: float
+    ) -> Any:
+        """See `duetto.potential.base.Backend`."""
+        return self.local.new_list(self._local(work), ranges, pbc, skin)
+
+    def site_energies(self, role: str, edges: Edges) -> tuple[Tensor, Tensor]:
+        """See `duetto.potential.base.Backend`.
+
+        Raises:
+            InputError: the expert's energies are no functions of one centre's edges.
+        """
+        if role in self.experts:
+            raise InputError(
+                f"expert {role} ({self.experts[role].kind}) sees beyond the neighbours of an atom "
+                "and cannot be evaluated from edges alone; use duetto run or the ASE calculator"
+            )
+        return self.local.site_energies(role, edges)
+
+    def evaluate(
+        self, positions: Tensor, cell: Tensor, neighbors: Any, work: Sequence[ExpertWork]
+    ) -> list[Evaluation]:
+        """See `duetto.potential.base.Backend`."""
+        A, G = len(positions), len(work[0].coefficients) if work else 1
+        local = self._local(work)
+        sums = self.local.evaluate(positions, cell, neighbors, local) if local else []
+        sums = sums or [_nothing(A, positions.device) for _ in range(G)]
+        for job in work:
+            if job.role in self.experts:
+                found = self._evaluate(job, positions, cell, neighbors)
+                sums = [_added(sums[g], found, job, g) for g in range(G)]
+        return sums
+
+    def share_of(self, job: ExpertWork, positions: Tensor, cell: Tensor, neighbors: Any) -> Any:
+        """How many `atoms` and `chunks` an expert evaluates for a job, and the `seconds` it took."""
+        s = self._surroundings(job, positions, cell, neighbors)
+        share = self.experts[job.role].share_of(s, job.centres)
+        return {**share, "seconds": self._uses[job.role].seconds}
+
+    def _local(self, work: Sequence[ExpertWork]) -> list[ExpertWork]:
+        return [job for job in work if job.role not in self.experts]
+
+    def _evaluate(
+        self, job: ExpertWork, positions: Tensor, cell: Tensor, neighbors: Any
+    ) -> RegionEnergies:
+        began = time.perf_counter()
+        s = self._surroundings(job, positions, cell, neighbors)
+        found = self.experts[job.role].region_energies(s, job.centres, job.coefficients)
+        self._uses[job.role].seconds = time.perf_counter() - began
+        return found
+
+    def _surroundings(
+        self, job: ExpertWork, positions: Tensor, cell: Tensor, neighbors: Any
+    ) -> Surroundings:
+        """The structure as it is, with a list that is built when and where the potential's is.
+
+        So that a run that is resumed, with the potential's list as it was, sums in the same order.
+        """
+        x, box = positions.detach().cpu(), cell.detach().cpu()
+        use = self._uses[job.role]
+        if use.neighbors is None or use.built_for != (id(neighbors), neighbors.n_rebuilds):
+            reach = np.full(len(x), max_cutoff(self.experts[job.role]))
+            use.neighbors = NeighborList(reach, neighbors.pbc, neighbors.skin)
+            reference = neighbors.reference
+            at = x if reference is None else torch.as_tensor(reference).cpu()
+            use.neighbors.rebuild(at.numpy(), box.numpy())
+            use.built_for = (id(neighbors), neighbors.n_rebuilds)
+        known = use.neighbors
+        return Surroundings(
+            x, box, known.pbc, job.types, known.first, known.neighbor, known.shift
+        )
+
+
+def _nothing(n_atoms: int, device: torch.device) -> Evaluation:
+    zeros = torch.zeros(n_atoms, 3, dtype=torch.float64, device=device)
+    return Evaluation(0.0, zeros[:, 0].clone(), zeros, zeros.new_zeros(3, 3), {})
+
+
+def _added(sums: Evaluation, found: RegionEnergies, job: ExpertWork, group: int) -> Evaluation:
+    """One group's sums with what an expert adds to them."""
+    device = sums.forces.device
+    centres = torch.from_numpy(job.centres).to(device)
+    own = found.energies.to(device)
+    mixed = sums.energies.clone()
+    mixed[centres] += torch.from_numpy(job.coefficients[group]).to(device) * own
+    sites = torch.full_like(mixed, torch.nan)
+    sites[centres] = own
+    return replace(
+        sums,
+        energy=float(mixed.sum()),
+        energies=mixed,
+        forces=sums.forces + found.forces[group].to(device),
+        virial=sums.virial + found.virials[group].to(device),
+        site_energies={**sums.site_energies, job.role: sites},
+    )
