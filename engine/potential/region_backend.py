@@ -32,12 +32,14 @@ class _Use:
 
     Attributes:
         neighbors: its list.
-        built_for: which list of the potential that goes with.
+        built_for: the list of the potential that goes with it.
+        built: how often that had been built.
         seconds: how long the evaluation took.
     """
 
     neighbors: NeighborList | None = None
-    built_for: tuple[Any, int] = (None, -1)
+    built_for: Any = None
+    built: int = -1
     seconds: float = 0.0
 
 
@@ -66,9 +68,7 @@ class RegionBackend:
             raise AttributeError(name)
         return getattr(self.local, name)
 
-    def new_list(
-        self, work: Sequence[ExpertWork], ranges: Array, pbc: Array, skin: float
-    ) -> Any:
+    def new_list(self, work: Sequence[ExpertWork], ranges: Array, pbc: Array, skin: float) -> Any:
         """See `duetto.potential.base.Backend`."""
         return self.local.new_list(self._local(work), ranges, pbc, skin)
 
@@ -126,17 +126,16 @@ class RegionBackend:
         """
         x, box = positions.detach().cpu(), cell.detach().cpu()
         use = self._uses[job.role]
-        if use.neighbors is None or use.built_for != (id(neighbors), neighbors.n_rebuilds):
+        present = use.built_for is neighbors and use.built == neighbors.n_rebuilds
+        if use.neighbors is None or not present:
             reach = np.full(len(x), max_cutoff(self.experts[job.role]))
             use.neighbors = NeighborList(reach, neighbors.pbc, neighbors.skin)
             reference = neighbors.reference
             at = x if reference is None else torch.as_tensor(reference).cpu()
             use.neighbors.rebuild(at.numpy(), box.numpy())
-            use.built_for = (id(neighbors), neighbors.n_rebuilds)
+            use.built_for, use.built = neighbors, neighbors.n_rebuilds
         known = use.neighbors
-        return Surroundings(
-            x, box, known.pbc, job.types, known.first, known.neighbor, known.shift
-        )
+        return Surroundings(x, box, known.pbc, job.types, known.first, known.neighbor, known.shift)
 
 
 def _nothing(n_atoms: int, device: torch.device) -> Evaluation:

@@ -46,9 +46,7 @@ class CPUEam:
         T = len(tables.embedding)
         self.cutoff_squared = np.full((T, T), cutoff**2)
         # From (neighbour, centre) to the order of `Chunk.pair`.
-        both = [
-            spline_coefficients(t.transpose(0, 1)) for t in (tables.density, tables.product)
-        ]
+        both = [spline_coefficients(t.transpose(0, 1)) for t in (tables.density, tables.product)]
         self._edges = torch.cat(both, dim=-1).flatten(0, 1).contiguous().numpy()
         self._embedding = spline_coefficients(tables.embedding).contiguous().numpy()
         self._shift = tables.shift.numpy()
@@ -121,7 +119,11 @@ def eam(
     for row in range(types.shape[0]):
         rho, pairs = 0.0, 0.0
         for e in range(rows[row], rows[row + 1]):
-            x, y, z = np.float64(vectors[e, 0]), np.float64(vectors[e, 1]), np.float64(vectors[e, 2])
+            x, y, z = (
+                np.float64(vectors[e, 0]),
+                np.float64(vectors[e, 1]),
+                np.float64(vectors[e, 2]),
+            )
             r = distance_scale * math.sqrt(x * x + y * y + z * z)
             place = r * per_r + 1.0
             m = max(1, min(int(place), last))

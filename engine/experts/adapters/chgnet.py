@@ -18,7 +18,7 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from duetto.errors import InputError
-from duetto.experts.adapters.graph import Graph
+from duetto.experts.adapters.graph import Graph, bond_numbers
 from duetto.experts.adapters.weights import weights_hash
 
 VERSIONS = ("0.3.0", "r2scan", "0.2.0")
@@ -68,12 +68,17 @@ class ChgnetModel:
         hops, angle_hops = graph.hops, graph.hops[bonds.angles[:, 0]]
         edge_hops = hops[graph.centre]
         radial, near = model.bond_basis_expansion, bonds.angles
-        basis, short = radial.rbf_expansion_ag(bonds.lengths), radial.rbf_expansion_bg(bonds.lengths)
+        basis, short = (
+            radial.rbf_expansion_ag(bonds.lengths),
+            radial.rbf_expansion_bg(bonds.lengths),
+        )
         atoms = model.atom_embedding(graph.types)
         edges = model.bond_embedding(basis)
         atom_weights, bond_weights = model.bond_weights_ag(basis), model.bond_weights_bg(short)
         corners = model.angle_embedding(
-            model.angle_basis_expansion(bonds.unit[bonds.sides[:, 0]], bonds.unit[bonds.sides[:, 1]])
+            model.angle_basis_expansion(
+                bonds.unit[bonds.sides[:, 0]], bonds.unit[bonds.sides[:, 1]]
+            )
         )
         pairs = torch.stack([graph.centre, graph.neighbor], dim=1)
         for layer in range(self.hops):
@@ -132,30 +137,11 @@ class _Bonds:
     @classmethod
     def of(cls, graph: Graph, vectors: Tensor, short: float) -> _Bonds:
         """Bonds of all edges, angles of edges shorter than `short`."""
-        number, representative = _bond_numbers(graph)
+        number, representative = bond_numbers(graph)
         lengths = torch.linalg.vector_norm(vectors, dim=1)
         sides = _angles(graph.centre, (lengths < short).detach())
         angles = torch.stack([graph.centre[sides[:, 0]], *number[sides.T]], dim=1)
         return cls(number, lengths[representative], vectors / lengths[:, None], angles, sides)
-
-
-def _bond_numbers(graph: Graph) -> tuple[Tensor, Tensor]:
-    """Number (E,) of each edge's bond, the same for both directions, and one edge (B,) of each."""
-    i, j, shift = graph.centre, graph.neighbor, graph.shift.long()
-    images = 2 * int(shift.abs().max()) + 1 if len(shift) else 1
-    digits = torch.tensor([images**2, images, 1], device=shift.device)
-    half = (images - 1) // 2 * int(digits.sum())
-    image = shift @ digits
-    atoms = len(graph.types)
-    there = (i * atoms + j) * images**3 + half + image
-    back = (j * atoms + i) * images**3 + half - image
-    _, number = torch.unique(torch.minimum(there, back), return_inverse=True)
-    representative = number.new_empty(int(number.max()) + 1 if len(number) else 0)
-    # The last of equals wins, on the CPU in order: sorted so, that is the same one every time.
-    order = torch.argsort(number, stable=True)
-    last = torch.cat([number[order][1:] != number[order][:-1], number.new_ones(1).bool()])
-    representative[number[order][last[: len(order)]]] = order[last[: len(order)]]
-    return number, representative
 
 
 def _angles(centre: Tensor, short: Tensor) -> Tensor:

@@ -62,3 +62,23 @@ class SiteModel(Protocol):
 
     def site_energies(self, graph: Graph) -> Tensor:
         """(n,) energies of the centres, eV, in the order of the atoms; differentiable."""
+
+
+def bond_numbers(graph: Graph) -> tuple[Tensor, Tensor]:
+    """Directed edges to bonds without a direction.
+
+    Returns:
+        (E,) number of each edge's bond, the same for both directions, and (B,) one edge of each.
+    """
+    i, j, shift = graph.centre, graph.neighbor, graph.shift.long()
+    images = 2 * int(shift.abs().max()) + 1 if len(shift) else 1
+    digits = torch.tensor([images**2, images, 1], device=shift.device)
+    half = (images - 1) // 2 * int(digits.sum())
+    image, atoms = (shift * digits).sum(1), len(graph.types)
+    there = (i * atoms + j) * images**3 + half + image
+    back = (j * atoms + i) * images**3 + half - image
+    _, number = torch.unique(torch.minimum(there, back), return_inverse=True)
+    order = torch.argsort(number, stable=True)
+    begins = torch.ones_like(order, dtype=torch.bool)
+    begins[1:] = number[order][1:] != number[order][:-1]
+    return number, order[begins]

@@ -91,9 +91,7 @@ class EamExpert:
 
     def adjusted(self, distance_scale: float, energy_scale: float, shift: Tensor) -> Self:
         """The same tables with other scales and shifts (T,)."""
-        return replace(
-            self, distance_scale=distance_scale, energy_scale=energy_scale, shift=shift
-        )
+        return replace(self, distance_scale=distance_scale, energy_scale=energy_scale, shift=shift)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the tables, plain JSON."""
