@@ -236,18 +236,18 @@ def _from_config(args: argparse.Namespace) -> Inputs:
     """The user's own run; its device, dtype and backend replace those of the options."""
     from duetto.atoms.structure import read_structure
     from duetto.environment import choose_device
-    from duetto.experts.pair import ExpertPair
     from duetto.measure.bench.settings import Case
     from duetto.run.config import load_config
+    from duetto.run.pair_model import open_pair
 
     config = load_config(args.config)
-    pair = ExpertPair.load(config.pair)
+    pair = open_pair(config)
     structure = config.structure
     atoms = read_structure(
         structure.file, frame=structure.frame, repeat=structure.repeat, species=pair.species
     )
     args.device, args.dtype = str(choose_device(config.device)), config.dtype
     args.backend = config.backend
-    name = config.pair.name
+    name = config.pair_name
     names = (name, name if pair.lf else None)
     return pair, names, [Case(structure.file.stem, atoms, [config.regions.weights(atoms)])]

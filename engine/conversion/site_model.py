@@ -31,7 +31,7 @@ class NequipSiteModel:
         """
         from nequip.nn import ConvNetLayer, ForceStressOutput
 
-        model = load_nequip(source, "hf")
+        model: Any = load_nequip(source, "hf")
         layers = sum(isinstance(module, ConvNetLayer) for module in model.modules())
         if layers == 0:
             raise InputError(

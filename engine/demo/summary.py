@@ -93,7 +93,7 @@ def _provenance(demo: Demonstration) -> dict[str, Any]:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(demo.seconds, 1),
         "structure": demo.config.structure.file.name,
-        "pair": demo.config.pair.name,
+        "pair": demo.config.pair_name,
         "pair_content_hash": demo.model.content_hash,
         "pair_provenance": demo.model.pair.provenance,
         "regions": demo.config.regions.to_dict(),

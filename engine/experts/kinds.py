@@ -10,7 +10,9 @@ from duetto.experts.base import Expert
 
 KINDS: dict[str, str | type[Any]] = {
     "allegro": "duetto.experts.allegro.expert:AllegroExpert",
+    "eam": "duetto.experts.eam.expert:EamExpert",
     "linear": "duetto.experts.linear.expert:LinearExpert",
+    "torch": "duetto.experts.torch_model:TorchExpert",
 }
 """Where the class of each kind is; imported when a file or a configuration asks for it."""
 

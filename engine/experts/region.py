@@ -11,14 +11,18 @@ receptive field, at whose edge nothing is felt any more.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["NonlocalExpert", "RegionEnergies", "Surroundings"]
+from duetto.experts.base import Expert
+
+__all__ = ["NonlocalExpert", "RegionEnergies", "Surroundings", "strictly_local"]
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,12 @@ class NonlocalExpert(Protocol):
     def receptive_field(self) -> float:
         """Distance in Å beyond which no atom has an influence on a centre's energy."""
 
-    def cutoff(self, centre: str, neighbor: str) -> float:
+    @property
+    def largest_cutoff(self) -> float:
         """Distance in Å within which the expert needs every pair of atoms."""
+
+    def to(self, device: str | torch.device, dtype: torch.dtype) -> Self:
+        """The same expert computing elsewhere, in another precision."""
 
     def region_energies(
         self,
@@ -98,3 +106,10 @@ class NonlocalExpert(Protocol):
 
     def share_of(self, surroundings: Surroundings, centres: NDArray[np.int64]) -> dict[str, int]:
         """How many `atoms` are evaluated for these centres, in how many `chunks`."""
+
+
+def strictly_local(experts: Mapping[str, Expert]) -> dict[str, Expert]:
+    """Those experts, by role, whose energies are functions of one centre's edges."""
+    return {
+        role: expert for role, expert in experts.items() if not isinstance(expert, NonlocalExpert)
+    }

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from duetto.errors import InputError
 from duetto.experts.adapters.graph import Graph, SiteModel
+from duetto.experts.base import Edges
 from duetto.experts.region import RegionEnergies, Surroundings
 from duetto.settings.values import suggestion
 
@@ -119,11 +120,27 @@ class TorchExpert:
         """Å: the number of layers times the cutoff of each."""
         return self._model.hops * self._model.cutoff
 
+    @property
+    def largest_cutoff(self) -> float:
+        """Length of an edge at most, Å."""
+        return self._model.cutoff
+
     def cutoff(self, centre: str, neighbor: str) -> float:
         """Length of an edge at most, Å."""
         return self._model.cutoff
 
-    def to(self, device: str | torch.device, dtype: torch.dtype) -> TorchExpert:
+    def site_energies(self, edges: Edges) -> tuple[Tensor, Tensor]:
+        """Refuse: there is no gradient by a centre's own edges.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"{self.name} {self.source} sees {self.receptive_field:g} Å far by passing messages; "
+            "its energies are no functions of the edges of one atom, which is asked for here"
+        )
+
+    def to(self, device: str | torch.device, dtype: torch.dtype) -> Self:
         """The same expert computing elsewhere, in another precision."""
         twin = copy.copy(self)
         twin._device, twin._dtype = torch.device(device), dtype
@@ -157,7 +174,7 @@ class TorchExpert:
         return expert
 
     def share_of(self, surroundings: Surroundings, centres: Array) -> dict[str, int]:
-        """How many atoms are evaluated for these centres, counted in every chunk, and the chunks."""
+        """See `duetto.experts.region.NonlocalExpert`; atoms of several chunks count for each."""
         chunks = self._plan(surroundings, centres)
         return {"atoms": sum(len(chunk.atoms) for chunk in chunks), "chunks": len(chunks)}
 

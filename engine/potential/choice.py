@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from duetto.errors import InputError
 from duetto.experts.base import Expert
+from duetto.experts.region import strictly_local
 from duetto.potential.base import Backend
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -89,6 +91,21 @@ def make_backend(
     name: str, device: str, experts: Mapping[str, Expert], dtype: str, precision: str
 ) -> Backend:
     """The backend `name` of `choose_backend`, ready for these experts."""
+    local = strictly_local(experts)
+    made = _make_local(name, device, local, dtype, precision)
+    if len(local) == len(experts):
+        return made
+    from duetto.potential.region_backend import RegionBackend
+
+    others: dict[str, Any] = {role: e for role, e in experts.items() if role not in local}
+    return RegionBackend(
+        made, {role: expert.to(device, DTYPES[dtype]) for role, expert in others.items()}
+    )
+
+
+def _make_local(
+    name: str, device: str, experts: Mapping[str, Expert], dtype: str, precision: str
+) -> Backend:
     if name == "triton":
         from duetto.potential.triton import TritonBackend
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from duetto.experts.base import Edges, Expert, cutoff_matrix
+from duetto.experts.base import Edges, Expert, cutoff_matrix, max_cutoff
 from duetto.kernels.cpu.expert import Chunk, Listener, Workspace
 
 Array = NDArray[Any]
@@ -62,9 +62,16 @@ def _linear(expert: Any, dtype: torch.dtype) -> ChunkKernel:
     return CPULinear(expert.form(), dtype)
 
 
+def _eam(expert: Any, dtype: torch.dtype) -> ChunkKernel:
+    from duetto.kernels.cpu.eam import CPUEam
+
+    return CPUEam(expert.tables, max_cutoff(expert), dtype)
+
+
 ON_CPU: dict[str, Callable[[Any, torch.dtype], ChunkKernel]] = {
     "allegro": _allegro,
     "linear": _linear,
+    "eam": _eam,
 }
 """What makes the CPU's kernel of each kind."""
 

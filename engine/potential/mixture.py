@@ -21,6 +21,7 @@ from torch import Tensor
 from duetto.errors import InputError, RunStopped
 from duetto.experts.base import max_cutoff
 from duetto.experts.pair import ExpertPair
+from duetto.experts.region import strictly_local
 from duetto.potential.base import Backend, Bath, Evaluation, Propagating, Start
 from duetto.potential.choice import DTYPES, choose_backend, make_backend, precision_of
 from duetto.potential.reference import ReferenceBackend
@@ -289,9 +290,10 @@ class Potential:
             RunStopped: the error is above what the data type explains.
         """
         self.evaluate(positions, cell)
-        sample = [_sample(job, self.species) for job in self._work]
+        local = strictly_local(self.pair.experts)
+        sample = [_sample(job, self.species) for job in self._work if job.role in local]
         mine = self.backend.evaluate(positions, cell, self.neighbor_list, sample)[0]
-        reference = ReferenceBackend(self.pair.experts, torch.float64)
+        reference = ReferenceBackend(local, torch.float64)
         theirs = reference.evaluate(positions.cpu(), cell.cpu(), self.neighbor_list, sample)[0]
         error = float((mine.forces.cpu() - theirs.forces).abs().max())
         error /= max(float(theirs.forces.abs().max()), 1e-3)

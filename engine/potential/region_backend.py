@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from duetto.errors import InputError
-from duetto.experts.base import Edges, max_cutoff
+from duetto.experts.base import Edges
 from duetto.experts.region import NonlocalExpert, RegionEnergies, Surroundings
 from duetto.potential.base import Backend, Evaluation
 from duetto.potential.neighbors import NeighborList
@@ -34,12 +34,16 @@ class _Use:
         neighbors: its list.
         built_for: the list of the potential that goes with it.
         built: how often that had been built.
-        seconds: how long the evaluation took.
+        job: what was asked for.
+        share: how many atoms and chunks that took.
+        seconds: how long it took.
     """
 
     neighbors: NeighborList | None = None
     built_for: Any = None
     built: int = -1
+    job: ExpertWork | None = None
+    share: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -54,13 +58,9 @@ class RegionBackend:
             experts: by role, the others, on their device and in their precision.
         """
         self.local = local
+        self.name = local.name
         self.experts = experts
         self._uses = {role: _Use() for role in experts}
-
-    @property
-    def name(self) -> str:
-        """That of the local experts' backend."""
-        return self.local.name
 
     def __getattr__(self, name: str) -> Any:
         """What else the local experts' backend has, such as `listen`."""
@@ -99,11 +99,16 @@ class RegionBackend:
                 sums = [_added(sums[g], found, job, g) for g in range(G)]
         return sums
 
-    def share_of(self, job: ExpertWork, positions: Tensor, cell: Tensor, neighbors: Any) -> Any:
-        """How many `atoms` and `chunks` an expert evaluates for a job, and the `seconds` it took."""
-        s = self._surroundings(job, positions, cell, neighbors)
-        share = self.experts[job.role].share_of(s, job.centres)
-        return {**share, "seconds": self._uses[job.role].seconds}
+    def shares(self) -> list[tuple[str, dict[str, Any]]]:
+        """Of each expert here that has been evaluated: its role and what that took.
+
+        That is how many `centres`, `atoms` and `chunks`, and the `seconds` of the last evaluation.
+        """
+        return [
+            (role, {"centres": len(use.job.centres), **use.share, "seconds": use.seconds})
+            for role, use in self._uses.items()
+            if use.job is not None
+        ]
 
     def _local(self, work: Sequence[ExpertWork]) -> list[ExpertWork]:
         return [job for job in work if job.role not in self.experts]
@@ -114,7 +119,9 @@ class RegionBackend:
         began = time.perf_counter()
         s = self._surroundings(job, positions, cell, neighbors)
         found = self.experts[job.role].region_energies(s, job.centres, job.coefficients)
-        self._uses[job.role].seconds = time.perf_counter() - began
+        use = self._uses[job.role]
+        use.seconds = time.perf_counter() - began
+        use.job, use.share = job, self.experts[job.role].share_of(s, job.centres)
         return found
 
     def _surroundings(
@@ -128,7 +135,7 @@ class RegionBackend:
         use = self._uses[job.role]
         present = use.built_for is neighbors and use.built == neighbors.n_rebuilds
         if use.neighbors is None or not present:
-            reach = np.full(len(x), max_cutoff(self.experts[job.role]))
+            reach = np.full(len(x), self.experts[job.role].largest_cutoff)
             use.neighbors = NeighborList(reach, neighbors.pbc, neighbors.skin)
             reference = neighbors.reference
             at = x if reference is None else torch.as_tensor(reference).cpu()

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
     StrictBool,
     ValidationError,
     ValidationInfo,
+    model_validator,
 )
 
 from duetto.errors import InputError
@@ -161,13 +162,54 @@ def _structure_shorthand(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
 
+class ExpertConfig(Section):
+    """One expert by its name or its file: a torch model, or an embedded-atom potential."""
+
+    torch: Literal["chgnet", "mace", "metatomic", "nequip"] | None = Field(
+        None, description="Package of a torch model with site energies."
+    )
+    file: FilePath | None = Field(
+        None, description="The torch model's file; chgnet has its weights in its package."
+    )
+    version: str | None = Field(None, description="Of chgnet's weights: 0.3.0, r2scan, 0.2.0.")
+    eam: FilePath | None = Field(
+        None, description="LAMMPS setfl file, *.eam.alloy or *.eam.fs; instead of torch."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.torch is None) == (self.eam is None):
+            raise InputError("experts: name one of torch and eam for each role")
+        if self.eam is not None and (self.file or self.version):
+            raise InputError("experts: file and version belong to torch; eam is itself a file")
+        if self.torch == "chgnet" and self.file is not None:
+            raise InputError("experts: chgnet has its weights in its package; say version, no file")
+        if self.torch not in (None, "chgnet") and (self.file is None or self.version):
+            raise InputError(f"experts: torch {self.torch} needs the model's file, and no version")
+        return self
+
+
+class ExpertsConfig(Section):
+    """Experts that are in no pair file."""
+
+    hf: ExpertConfig | None = Field(None, description="The high-fidelity expert.")
+    lf: ExpertConfig | None = Field(None, description="The low-fidelity expert.")
+
+
 class RunConfig(Section):
     """A molecular dynamics run. Paths are relative to the folder of the configuration."""
 
     structure: Annotated[StructureConfig, BeforeValidator(_structure_shorthand)] = Field(
         description="The atoms: a file name, or a mapping of file, frame and repeat."
     )
-    pair: FilePath = Field(description="Pair file (*.duetto) of the two experts.")
+    pair: FilePath | None = Field(
+        None, description="Pair file (*.duetto) of the two experts, or of those not named below."
+    )
+    experts: ExpertsConfig = Field(
+        {},
+        validate_default=True,
+        description="Experts that are in no pair file, by role; they go before those of the pair.",
+    )
     regions: Partition = Field(description="Which atoms are complex; see the page on regions.")
     guard: Annotated[Any, AfterValidator(_guard)] = Field(
         "error",
@@ -225,6 +267,17 @@ class RunConfig(Section):
     )
     output: OutputConfig = Field({}, validate_default=True, description="What to write.")
     limits: LimitsConfig = Field({}, validate_default=True, description="When to stop.")
+
+    @property
+    def pair_name(self) -> str:
+        """The pair file's name, or `experts` where there is none."""
+        return "experts" if self.pair is None else self.pair.name
+
+    @model_validator(mode="after")
+    def _some_expert(self) -> Self:
+        if self.pair is None and self.experts.hf is None and self.experts.lf is None:
+            raise InputError("pair: missing; it is required, unless experts names them")
+        return self
 
     @property
     def temperature_limit_K(self) -> float:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from duetto.environment import choose_device
-from duetto.experts.pair import ExpertPair
+from duetto.experts.pair import ROLES, ExpertPair
+from duetto.md.state import State
 from duetto.potential.mixture import Potential
+from duetto.potential.region_backend import RegionBackend
 from duetto.potential.split import SplitPotential
-from duetto.run.config import RunConfig
+from duetto.run.config import ExpertConfig, RunConfig
 from duetto.run.multiple_timestep import (
     inner_steps,
     require_low_fidelity_everywhere,
@@ -28,7 +31,7 @@ class PairModel:
         """
         self.config = config
         self.device = choose_device(config.device)
-        self.pair = ExpertPair.load(config.pair)
+        self.pair = open_pair(config)
         self.backend: str = config.backend
         self.precision: str = config.precision
 
@@ -71,3 +74,57 @@ class PairModel:
             "precision": self.precision,
             "backend": self.backend,
         }
+
+
+def open_pair(config: RunConfig) -> ExpertPair:
+    """The experts that a configuration names: those of its pair file, and those named alone.
+
+    Raises:
+        InputError: a file cannot be used, or a package is not there.
+    """
+    known = ExpertPair.load(config.pair) if config.pair is not None else None
+    experts: dict[str, Any] = dict(known.experts) if known is not None else {}
+    provenance = dict(known.provenance) if known is not None else {}
+    for role in ROLES:
+        named: ExpertConfig | None = getattr(config.experts, role)
+        if named is not None:
+            experts[role] = _open_expert(named)
+            provenance[role] = named.model_dump(mode="json", exclude_none=True)
+    return ExpertPair(experts.get("hf"), experts.get("lf"), provenance)
+
+
+def _open_expert(named: ExpertConfig) -> Any:
+    if named.eam is not None:
+        from duetto.experts.eam.setfl import read_setfl
+
+        return read_setfl(named.eam)
+    from duetto.experts.torch_model import open_torch_expert
+
+    file = named.version if named.file is None else str(named.file)
+    return open_torch_expert(str(named.torch), file)
+
+
+def cost_of_regions(potential: Any, state: State, steps: int) -> list[str]:
+    """What experts that see beyond their neighbours evaluate and what that costs, in words."""
+    backend = getattr(potential, "backend", None)
+    if not isinstance(backend, RegionBackend):
+        return []
+    lines = []
+    for role, share in backend.shares():
+        expert: Any = backend.experts[role]
+        seconds = share["seconds"]
+        lines.append(
+            f"expert {role}, {expert.name} {Path(expert.source).name}: its "
+            f"{share['centres']} centres and all within {expert.receptive_field:g} Å of them are "
+            f"{share['atoms']} of {state.n_atoms} atoms, in "
+            + ("1 chunk; " if share["chunks"] == 1 else f"{share['chunks']} chunks; ")
+            + f"{seconds:.2g} s a step, about {_duration(seconds * steps)} for {steps} steps"
+        )
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -36,7 +36,7 @@ from duetto.run.doubts import doubts
 from duetto.run.files import RunFiles
 from duetto.run.folder import CHECKPOINT, THERMO, require_unused
 from duetto.run.multiple_timestep import inner_steps
-from duetto.run.pair_model import PairModel
+from duetto.run.pair_model import PairModel, cost_of_regions
 from duetto.run.resume import require_same_run
 from duetto.run.signals import StopSignals
 from duetto.run.summary import RunSummary, summarize
@@ -186,7 +186,7 @@ def _resume(config: RunConfig, model: Model, where: str) -> _Run:
     require_same_run(record["config"], config.model_dump(mode="json"), state.step, where)
     if record["pair"] != model.content_hash:
         raise InputError(
-            f"{config.pair}: this is not the pair that the run was started with; put that one "
+            f"{config.pair or config.pair_name}: this is not the pair that the run was started with; put that one "
             "back, or start another run in another output.dir"
         )
     # The atoms are in the checkpoint: the file may be gone, but not be another.
@@ -234,6 +234,8 @@ def _introduce(run: _Run, say: Callable[[str], None]) -> None:
     )
     say(", ".join(f"{name} {value}" for name, value in run.model.describe().items()))
     total = sum(stage.steps for stage in config.stages)
+    for line in cost_of_regions(run.potential, state, total):
+        say(line)
     begun = f", from step {state.step}" if run.sizes is not None else ""
     every = inner_steps(config)
     slow = f", hf at every {every}th" if every > 1 else ""

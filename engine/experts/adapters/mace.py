@@ -29,7 +29,7 @@ class MaceModel:
         Raises:
             InputError: the file is not a MACE model of one head.
         """
-        model = _read(source) if isinstance(source, str) else source
+        model: Any = _read(source) if isinstance(source, str) else source
         for name in ("interactions", "products", "r_max", "atomic_numbers"):
             if not hasattr(model, name):
                 raise InputError(f"{source}: {type(model).__name__} is not a MACE model: no {name}")

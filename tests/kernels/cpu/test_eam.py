@@ -47,7 +47,7 @@ def test_energies_and_gradients(scale: float, dtype: torch.dtype) -> None:
     x = torch.tensor(vectors, dtype=dtype)
     types, others = generator.integers(0, T, C), generator.integers(0, T, E)
     row = np.repeat(np.arange(C), counts)
-    reference = x.double().requires_grad_()
+    reference = x.double().clone().requires_grad_()
     expected = eam_site_energies(
         known, reference, torch.tensor(row), torch.tensor(types), torch.tensor(others)
     )
