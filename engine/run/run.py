@@ -186,8 +186,8 @@ def _resume(config: RunConfig, model: Model, where: str) -> _Run:
     require_same_run(record["config"], config.model_dump(mode="json"), state.step, where)
     if record["pair"] != model.content_hash:
         raise InputError(
-            f"{config.pair or config.pair_name}: this is not the pair that the run was started with; put that one "
-            "back, or start another run in another output.dir"
+            f"{config.pair or config.pair_name}: this is not the pair that the run was started "
+            "with; put that one back, or start another run in another output.dir"
         )
     # The atoms are in the checkpoint: the file may be gone, but not be another.
     structure = config.structure.file

@@ -115,8 +115,8 @@ class EamExpert:
             raise InputError(f"the tables of an eam expert do not fit: {', '.join(sorted(odd))}")
         try:
             species = tuple(str(symbol) for symbol in data["species"])
-            fields: dict[str, Any] = {name: float(data[name]) for name in _NUMBERS}
-            return cls(style=str(data["style"]), species=species, **fields, **tensors)
+            fields: dict[str, Any] = {name: float(data[name]) for name in _NUMBERS} | dict(tensors)
+            return cls(style=str(data["style"]), species=species, **fields)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise

@@ -106,7 +106,7 @@ def test_every_field_is_described():
         for value in vars(config).values()
         if isinstance(value, type) and issubclass(value, config.Section)
     ]
-    assert len(sections) == 8
+    assert len(sections) == 10
     assert [name for section in sections for name in undescribed(section)] == []
 
 
@@ -169,7 +169,7 @@ def test_overrides(load, tmp_path):
         ("guard=promot", "guard: got 'promot'; allowed: error, warn, promote (did you mean"),
         ("guard={polcy: warn}", "guard: unknown key 'polcy' (did you mean \"policy\"?)"),
         ("output=out", "output: got 'out'; allowed: a mapping with the keys dir, thermo_every"),
-        ("pair=", "pair: got nothing (null); allowed: a path"),
+        ("pair=", "pair: missing; it is required, unless experts names them"),
         ("regions.complx=all", "regions: unknown key 'complx' (did you mean \"complex\"?)"),
         ("output.trajectory_fields=[forces, forces]", "allowed: each field once"),
         ("seed=4294967296", "seed: got 4294967296; allowed: less than 4294967296"),
