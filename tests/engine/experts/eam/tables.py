@@ -9,7 +9,7 @@ import numpy as np
 from duetto.experts.eam.expert import EamExpert
 from duetto.experts.eam.setfl import read_setfl
 
-R_POINTS, RHO_POINTS = 60, 40
+R_POINTS, RHO_POINTS = 200, 40
 CUTOFF = 4.7
 ELEMENTS = (("Pt", 78, 195.08), ("O", 8, 15.999))
 
@@ -18,7 +18,7 @@ def setfl_text(style: str = "eam/fs", elements: int = 2) -> str:
     """The file's text."""
     dr, drho = CUTOFF / R_POINTS, 0.5
     r, rho = np.arange(R_POINTS) * dr, np.arange(RHO_POINTS) * drho
-    decay = (1 - r / CUTOFF) ** 3
+    decay = (1 - r / r[-1]) ** 4
     named = ELEMENTS[:elements]
     lines = ["made up  UNITS: metal", "# two", "three"]
     lines.append(f"{elements} " + " ".join(name for name, _, _ in named))
