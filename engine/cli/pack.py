@@ -1,4 +1,4 @@
-"""`duetto pack`: nequip checkpoints or packages to a pair file."""
+"""`duetto pack`: nequip's files, LAMMPS setfl files and other pairs to a pair file."""
 
 from __future__ import annotations
 
@@ -16,21 +16,36 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the command and its arguments."""
     parser = subparsers.add_parser(
         "pack",
-        help="nequip checkpoints or packages to a pair file",
+        help="nequip checkpoints or packages, or LAMMPS setfl files, to a pair file",
         description=(
-            "Make a pair file of nequip checkpoints (.ckpt) or packages (.nequip.zip). Averaged "
+            "Make a pair file of nequip checkpoints (.ckpt) or packages (.nequip.zip), LAMMPS "
+            "setfl files (.eam.alloy, .eam.fs) and experts of other pair files (.duetto). Averaged "
             "weights (EMA) are taken where there are any. Before the file is written, each expert "
-            "is compared with nequip's own evaluation in float64."
+            "of nequip's is compared with nequip's own evaluation in float64."
         ),
     )
     parser.add_argument(
         "files",
-        metavar="CKPT",
+        metavar="FILE",
         nargs="*",
         help="one co-trained checkpoint, or one file for HF alone, or two: HF and LF",
     )
     parser.add_argument("--hf", metavar="FILE", help="file of the high-fidelity expert")
     parser.add_argument("--lf", metavar="FILE", help="file of the low-fidelity expert")
+    parser.add_argument(
+        "--adjust-to",
+        metavar="CRYSTAL",
+        help=(
+            "structure file of perfect crystals: scale the distances of an LF from a setfl file so "
+            "that it has HF's lattice constant there (the first), and shift its energy of each "
+            "species to HF's (all of them)"
+        ),
+    )
+    parser.add_argument(
+        "--adjust-modulus",
+        action="store_true",
+        help="with --adjust-to: scale its energy, too, to HF's bulk modulus",
+    )
     parser.add_argument(
         "-o", "--output", metavar="PAIR.duetto", required=True, help="the pair file to write"
     )
@@ -39,10 +54,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Pack; return the exit code."""
-    from duetto.conversion.stack import require_training_stack
     from duetto.errors import InputError
 
-    require_training_stack("pack")
     target = Path(args.output)
     if target.suffix != ".duetto":
         raise InputError(f"{target}: a pair file is called *.duetto")
@@ -50,9 +63,13 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{target}: the folder {target.parent} does not exist or is read-only")
 
     os.environ.setdefault("_NEQUIP_LOG_LEVEL", "WARNING")  # it tells of every file it opens
-    from duetto.conversion.pack import pack
+    from duetto.conversion.assemble import assemble
 
-    pair, deviations = pack(args.files, args.hf, args.lf)
+    if args.adjust_modulus and args.adjust_to is None:
+        raise InputError("--adjust-modulus: needs --adjust-to and a crystal")
+    pair, deviations = assemble(
+        args.files, args.hf, args.lf, args.adjust_to, modulus=args.adjust_modulus
+    )
     pair.save(target)
     summary = _summary(pair, deviations, target)
     print(json.dumps(summary, indent=2) if args.json else "\n".join(_lines(summary)))
@@ -71,8 +88,8 @@ def _summary(
                 "kind": expert.kind,
                 "architecture": expert.to_json(),
                 "parameters": sum(tensor.numel() for tensor in expert.to_tensors().values()),
-                "deviation_from_nequip": deviations[role],
-                "provenance": pair.provenance[role],
+                **({"deviation_from_nequip": deviations[role]} if role in deviations else {}),
+                "provenance": pair.provenance.get(role, {}),
             }
             for role, expert in pair.experts.items()
         },
@@ -83,12 +100,30 @@ def _lines(summary: dict[str, Any]) -> list[str]:
     lines = []
     for role, expert in summary["experts"].items():
         a, source = expert["architecture"], expert["provenance"]
+        if "deviation_from_nequip" not in expert:
+            lines += _ready_lines(role, expert)
+            continue
         lines.append(
             f"{role}: {source['file']}, l_max {a['l_max']}, {_layers(a)}, "
             f"{a['num_scalar_features']}/{a['num_tensor_features']} features, {a['r_max']} Å; "
             f"within {max(expert['deviation_from_nequip'].values()):.0e} of nequip in float64"
         )
     return [*lines, f"wrote {summary['pair']} ({', '.join(summary['species'])})"]
+
+
+def _ready_lines(role: str, expert: dict[str, Any]) -> list[str]:
+    """What is told of an expert that is not nequip's."""
+    lines = [f"{role}: {expert['provenance']['file']}, kind {expert['kind']}"]
+    adjusted = expert["provenance"].get("adjusted")
+    if adjusted is not None:
+        length, modulus = adjusted["length"], adjusted["modulus_GPa"]
+        shifts = ", ".join(f"{name} {value:+.4f}" for name, value in adjusted["shift_eV"].items())
+        lines.append(
+            f"    in {adjusted['crystal']}: lattice {length['before'] / length['hf']:.5f} → "
+            f"{length['after'] / length['hf']:.5f} of HF's, bulk modulus {modulus['before']:.1f} → "
+            f"{modulus['after']:.1f} GPa (HF {modulus['hf']:.1f}); shift in eV: {shifts}"
+        )
+    return lines
 
 
 def _layers(architecture: dict[str, Any]) -> str:

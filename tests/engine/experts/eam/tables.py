@@ -14,7 +14,7 @@ CUTOFF = 4.7
 ELEMENTS = (("Pt", 78, 195.08), ("O", 8, 15.999))
 
 
-def setfl_text(style: str = "eam/fs", elements: int = 2) -> str:
+def setfl_text(style: str = "eam/fs", elements: int = 2, repulsion: float = 12.0) -> str:
     """The file's text."""
     dr, drho = CUTOFF / R_POINTS, 0.5
     r, rho = np.arange(R_POINTS) * dr, np.arange(RHO_POINTS) * drho
@@ -30,7 +30,7 @@ def setfl_text(style: str = "eam/fs", elements: int = 2) -> str:
             lines += _rows((1.5 + 0.4 * a + 0.2 * b) * decay * np.exp(-0.3 * r))
     for a in range(elements):
         for b in range(a + 1):
-            lines += _rows((12 + 3 * a + 2 * b) * r * decay * np.exp(-1.1 * r))
+            lines += _rows((repulsion + 3 * a + 2 * b) * r * decay * np.exp(-1.1 * r))
     return "\n".join(lines) + "\n"
 
 
