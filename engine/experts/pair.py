@@ -44,6 +44,8 @@ class ExpertPair:
         """Refuse a pair without experts."""
         if self.hf is None and self.lf is None:
             raise InputError("a pair needs at least one expert")
+        for role, expert in self.experts.items():
+            _require_expert(role, expert)
 
     @property
     def experts(self) -> dict[str, Expert]:
@@ -130,6 +132,19 @@ class ExpertPair:
     def content_hash(self) -> str:
         """SHA-256 over architectures and weights; equal for equal potentials."""
         return content_hash(json.dumps(_descriptions(self), sort_keys=True), _tensors(self))
+
+
+def _require_expert(role: str, candidate: object) -> None:
+    if isinstance(candidate, Expert):
+        return
+    name = type(candidate).__name__
+    if hasattr(candidate, "get_potential_energy"):
+        raise InputError(
+            f"{role}: {name} is an ASE calculator: it gives one energy of all atoms, and a mixture "
+            "sums w_i E_i; without the energy of each atom and its gradient it cannot conserve "
+            "energy (docs/experts.md says which kinds of experts do)"
+        )
+    raise InputError(f"{role}: {name} is not an expert")
 
 
 def _descriptions(pair: ExpertPair) -> dict[str, dict[str, Any]]:

@@ -295,6 +295,11 @@ def open_torch_expert(name: str, source: str | None = None) -> TorchExpert:
 
 def _open(name: str, source: str | None) -> SiteModel:
     adapter = ADAPTERS.get(name)
+    if adapter is None and (name.lower().startswith("ase") or "calculator" in name.lower()):
+        raise InputError(
+            f"{name}: an ASE calculator gives one energy of all atoms, and a mixture sums w_i E_i; "
+            f"without the energy of each atom it cannot conserve energy; use {', '.join(ADAPTERS)}"
+        )
     if adapter is None:
         raise InputError(
             f"no torch model is called {name!r}{suggestion(name, ADAPTERS)}; "

@@ -162,11 +162,16 @@ def _structure_shorthand(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
 
+_FROM_FILES = ("mace", "metatomic", "nequip")
+"""Torch models that are files, unlike chgnet, whose package has its weights."""
+
+
 class ExpertConfig(Section):
     """One expert by its name or its file: a torch model, or an embedded-atom potential."""
 
-    torch: Literal["chgnet", "mace", "metatomic", "nequip"] | None = Field(
-        None, description="Package of a torch model with site energies."
+    torch: str | None = Field(
+        None,
+        description="Package of a torch model with site energies: chgnet, mace, metatomic, nequip.",
     )
     file: FilePath | None = Field(
         None, description="The torch model's file; chgnet has its weights in its package."
@@ -184,7 +189,7 @@ class ExpertConfig(Section):
             raise InputError("experts: file and version belong to torch; eam is itself a file")
         if self.torch == "chgnet" and self.file is not None:
             raise InputError("experts: chgnet has its weights in its package; say version, no file")
-        if self.torch not in (None, "chgnet") and (self.file is None or self.version):
+        if self.torch in _FROM_FILES and (self.file is None or self.version):
             raise InputError(f"experts: torch {self.torch} needs the model's file, and no version")
         return self
 
