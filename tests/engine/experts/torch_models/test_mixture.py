@@ -123,7 +123,7 @@ def write_run(folder: Path, **changes: Any) -> Path:
 
     write_setfl(folder, "eam/alloy", 1)
     (folder / "toy.model").write_text("weights")
-    atoms = bulk("Pt", "fcc", a=3.5, cubic=True).repeat((2, 2, 6))
+    atoms = bulk("Pt", "fcc", a=3.5, cubic=True).repeat((2, 2, 8))
     write(folder / "start.extxyz", atoms)
     config = {
         "structure": "start.extxyz",
@@ -147,12 +147,12 @@ def test_a_run_says_its_cost_conserves_energy_and_resumes(
     assert main(["run", path]) == 0
     out = capsys.readouterr().out
     said = re.search(
-        r"expert hf, mace toy.model: its (\d+) centres and all within 8 Å of them are (\d+) of 96 "
+        r"expert hf, mace toy.model: its (\d+) centres and all within 8 Å of them are (\d+) of 128 "
         r"atoms, in 1 chunk; [\d.]+ s a step, about \d+ seconds for 60 steps",
         out,
     )
     assert said is not None, out
-    assert 16 <= int(said[1]) < int(said[2]) < 96
+    assert 16 <= int(said[1]) < int(said[2]) < 128
     half = ["output.dir=half", "stages.0.steps=30"]
     assert main(["run", path, *half]) == 0
     assert main(["run", path, "output.dir=half", "--resume"]) == 0
