@@ -8,7 +8,8 @@ seventh of the work of evaluating all atoms of the receptive field.
 from __future__ import annotations
 
 import copy
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
@@ -24,6 +25,17 @@ from duetto.experts.adapters.weights import weights_hash
 VERSIONS = ("0.3.0", "r2scan", "0.2.0")
 
 
+@contextmanager
+def as_packaged() -> Iterator[None]:
+    """Modules are made in float32, as the weights are, whatever the process's default is."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 class ChgnetModel:
     """CHGNet as a function of a neighbour graph."""
 
@@ -37,7 +49,10 @@ class ChgnetModel:
             raise InputError(f"chgnet has no version {version!r}: use {', '.join(VERSIONS)}")
         from chgnet.model import CHGNet
 
-        with redirect_stdout(StringIO()):  # it tells of itself, also where JSON is wanted
+        with (
+            as_packaged(),
+            redirect_stdout(StringIO()),
+        ):  # it tells of itself, also where JSON is wanted
             self._model = CHGNet.load(model_name=version, use_device="cpu", verbose=False).eval()
         self._model.requires_grad_(False)
         self._version = version

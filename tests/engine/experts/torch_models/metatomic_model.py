@@ -1,7 +1,7 @@
 """A message-passing model in metatomic's interface, with random weights."""
 
 from pathlib import Path
-from typing import Optional
+from typing import Dict, List, Optional
 
 import torch
 from metatensor.torch import Labels, TensorBlock, TensorMap
@@ -27,15 +27,15 @@ class TwoPasses(torch.nn.Module):
         self._options = NeighborListOptions(cutoff=CUTOFF, full_list=full_list, strict=True)
         self._full = full_list
 
-    def requested_neighbor_lists(self) -> list[NeighborListOptions]:
+    def requested_neighbor_lists(self) -> List[NeighborListOptions]:
         return [self._options]
 
     def forward(
         self,
-        systems: list[System],
-        outputs: dict[str, ModelOutput],
-        selected_atoms: Optional[Labels],  # noqa: UP045 (`|` does not work on script classes)
-    ) -> dict[str, TensorMap]:
+        systems: List[System],
+        outputs: Dict[str, ModelOutput],
+        selected_atoms: Optional[Labels],
+    ) -> Dict[str, TensorMap]:
         system = systems[0]
         block = system.get_neighbor_list(self._options)
         i, j = block.samples.column("first_atom"), block.samples.column("second_atom")

@@ -97,10 +97,13 @@ def test_chgnet_is_chgnet(tmp_path: Path) -> None:
     from chgnet.model import CHGNet
     from pymatgen.io.ase import AseAtomsAdaptor
 
+    from duetto.experts.adapters.chgnet import as_packaged
+
     atoms = rod(3)
-    theirs = CHGNet.load(use_device="cpu", verbose=False).predict_structure(
-        AseAtomsAdaptor.get_structure(atoms), return_site_energies=True
-    )
+    with as_packaged():
+        theirs = CHGNet.load(use_device="cpu", verbose=False).predict_structure(
+            AseAtomsAdaptor.get_structure(atoms), return_site_energies=True
+        )
     expert = open_torch_expert("chgnet")
     ours = expert.region_energies(
         surroundings(expert, atoms), np.arange(len(atoms)), np.ones((1, len(atoms)))
