@@ -83,7 +83,7 @@ def nearest(
     """
     if not len(queries) or not len(points):
         return Nearest(np.full(len(queries), np.inf), np.full(len(queries), -1))
-    from scipy.spatial import cKDTree  # type: ignore[import-untyped]  # slow to import
+    from scipy.spatial import cKDTree  # slow to import
 
     queries, images, source = _write_images_out(queries, points, cell, pbc, limit)
     tree = cKDTree(images)

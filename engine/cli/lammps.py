@@ -104,6 +104,11 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
     from duetto.run.config import LangevinStage, load_config
 
     config = load_config(args.config, args.overrides)
+    if config.pair is None or config.experts.hf is not None or config.experts.lf is not None:
+        raise InputError(
+            f"{args.config}: experts: LAMMPS takes the experts of a pair file; make one with "
+            "duetto pack and name it as pair"
+        )
     pair = ExpertPair.load(config.pair)
     where = config.structure
     atoms = read_structure(where.file, frame=where.frame, repeat=where.repeat, species=pair.species)

@@ -46,11 +46,10 @@ def run(args: argparse.Namespace) -> int:
     """Look; return the exit code."""
     from duetto.errors import InputError
     from duetto.run.config import load_config
-    from duetto.run.refusals import refuse_atoms
+    from duetto.run.refusals import refuse_atoms, refuse_experts
 
     config = load_config(args.config, args.overrides)
-    if not config.pair.is_file():
-        raise InputError(f"{config.pair}: no such pair file")
+    refuse_experts(config)
     refuse_atoms(config)
 
     from duetto.measure.look import look_at, start_of_run, write_look

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from duetto.errors import InputError
 from duetto.run.config import RunConfig, load_config
@@ -39,9 +40,24 @@ def refuse_early(
         return
     if not overwrite:
         require_unused(config.output.dir)
-    if not config.pair.is_file():
-        raise InputError(f"{config.pair}: no such pair file")
+    refuse_experts(config)
     refuse_atoms(config)
+
+
+def refuse_experts(config: RunConfig) -> None:
+    """Refuse experts whose files are not there.
+
+    Raises:
+        InputError: naming the file.
+    """
+    if config.pair is not None and not config.pair.is_file():
+        raise InputError(f"{config.pair}: no such pair file")
+    for named in (config.experts.hf, config.experts.lf):
+        for file in () if named is None else (named.file, named.eam):
+            if file is not None and file.is_dir():
+                raise InputError(f"{file}: is a folder, not an expert's file")
+            if file is not None and not file.is_file():
+                raise InputError(f"{file}: no such file")
 
 
 def refuse_atoms(config: RunConfig) -> None:
@@ -51,7 +67,6 @@ def refuse_atoms(config: RunConfig) -> None:
         InputError: as reading and resolving them would.
     """
     from duetto.atoms.structure import read_structure
-    from duetto.files import read_header
 
     structure = config.structure
     if structure.file.is_file() and structure.file.stat().st_size > MOST_BYTES:
@@ -60,6 +75,15 @@ def refuse_atoms(config: RunConfig) -> None:
         structure.file,
         frame=structure.frame,
         repeat=structure.repeat,
-        species=read_header(config.pair).get("species"),
+        species=_species_of_pair(config),
     )
     config.regions.weights(atoms)
+
+
+def _species_of_pair(config: RunConfig) -> Any:
+    """What the pair file knows; None where other experts are named, which are slow to ask."""
+    from duetto.files import read_header
+
+    if config.pair is None or config.experts.hf is not None or config.experts.lf is not None:
+        return None
+    return read_header(config.pair).get("species")
