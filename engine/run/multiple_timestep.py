@@ -65,5 +65,5 @@ def warn_beyond_measured(pair: ExpertPair, config: RunConfig) -> None:
         "to conserve energy; watch conserved_eV, see docs/time.md",
         outer,
         limit,
-        config.pair.name,
+        config.pair_name,
     )

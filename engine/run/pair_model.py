@@ -49,7 +49,7 @@ class PairModel:
         """The potential of atoms of `species` with `weights` (A,) and periodicity (3,)."""
         kind = Potential
         if inner_steps(self.config) > 1:
-            require_low_fidelity_everywhere(self.pair, species, str(self.config.pair))
+            require_low_fidelity_everywhere(self.pair, species, self.config.pair_name)
             warn_beyond_measured(self.pair, self.config)
             kind = SplitPotential
         potential = kind(
