@@ -205,6 +205,7 @@ Inputs = tuple["ExpertPair", tuple[str, str | None], "list[Case]"]
 
 def _from_options(args: argparse.Namespace) -> Inputs:
     """A structure made here, with the pair of a file or a random one."""
+    from duetto.errors import InputError
     from duetto.experts.pair import ExpertPair
     from duetto.measure.bench.architectures import random_pair
     from duetto.measure.bench.settings import Case
@@ -227,6 +228,13 @@ def _from_options(args: argparse.Namespace) -> Inputs:
     cases = []
     for n_atoms in args.atoms:
         atoms = build_system(args.system, n_atoms, args.seed)
+        lacking = sorted(set(atoms.get_chemical_symbols()) - set(pair.species))
+        if lacking:
+            raise InputError(
+                f"--pair {args.pair}: knows {', '.join(pair.species)}, and the system "
+                f"{args.system} has {', '.join(lacking)}; give --config FILE, a run's YAML with a "
+                "structure of your own"
+            )
         partitions = [complex_weights(atoms, f, args.blend) for f in args.complex_fraction]
         cases.append(Case(args.system, atoms, partitions))
     return pair, names, cases
