@@ -48,7 +48,11 @@ class _Use:
 
 
 class RegionBackend:
-    """A backend for the strictly local experts, with other experts beside it."""
+    """A backend for the strictly local experts, with other experts beside it.
+
+    It offers what every backend must and nothing else of the local one's: steps that are taken on
+    a device would leave the other experts out.
+    """
 
     def __init__(self, local: Backend, experts: Mapping[str, NonlocalExpert]) -> None:
         """Join them.
@@ -61,12 +65,6 @@ class RegionBackend:
         self.name = local.name
         self.experts = experts
         self._uses = {role: _Use() for role in experts}
-
-    def __getattr__(self, name: str) -> Any:
-        """What else the local experts' backend has, such as `listen`."""
-        if name == "local":
-            raise AttributeError(name)
-        return getattr(self.local, name)
 
     def new_list(self, work: Sequence[ExpertWork], ranges: Array, pbc: Array, skin: float) -> Any:
         """See `duetto.potential.base.Backend`."""
