@@ -194,9 +194,13 @@ class TorchExpert:
             with torch.enable_grad():
                 found = self._model.site_energies(self._graph(surroundings, chunk, x, strain))
                 weights = torch.from_numpy(coefficients[:, chunk.places]).to(found)
-                for g in range(G):
+                for g in range(G if found.requires_grad else 0):  # not for atoms without edges
                     dx, de = torch.autograd.grad(
-                        found @ weights[g], (x, strain), retain_graph=g < G - 1
+                        found @ weights[g],
+                        (x, strain),
+                        retain_graph=g < G - 1,
+                        allow_unused=True,
+                        materialize_grads=True,
                     )
                     forces[g, torch.from_numpy(chunk.atoms)] -= dx.cpu()
                     virials[g] -= de.cpu()

@@ -92,6 +92,19 @@ def test_chunks_change_nothing(expert: TorchExpert, monkeypatch: pytest.MonkeyPa
     assert (parts.virials - whole.virials).abs().max() < 1e-11
 
 
+def test_atoms_without_neighbors_have_an_energy_and_no_force(expert: TorchExpert) -> None:
+    cell = np.eye(3) * 30.0
+    atoms = Atoms("PtCO", [[0, 0, 0], [15, 15, 15], [15, 15, 16.2]], cell=cell, pbc=True)
+    s, one = surroundings(expert, atoms), np.ones((1, 1))
+    alone = expert.region_energies(s, np.array([0]), one)
+    assert torch.isfinite(alone.energies).all()
+    assert not alone.forces.any()
+    assert not alone.virials.any()
+    beside = expert.region_energies(s, np.arange(3), np.ones((1, 3)))
+    assert float(beside.energies[0]) == pytest.approx(float(alone.energies[0]), abs=1e-12)
+    assert not beside.forces[0, 0].any()
+
+
 def test_chgnet_is_chgnet(tmp_path: Path) -> None:
     pytest.importorskip("chgnet", reason="needs chgnet: pip install duetto[chgnet]")
     from chgnet.model import CHGNet
