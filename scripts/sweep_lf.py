@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from evaluate_pair import DATA, Frame, agreement, errors, read_frames
 from matplotlib.figure import Figure
 
 from duetto.conversion.pack import pack
@@ -30,10 +29,13 @@ from duetto.errors import InputError
 from duetto.experts.pair import ExpertPair
 from duetto.files import atomic_write
 from duetto.measure.bench.systems import bulk_platinum
+from duetto.measure.errors.frames import evaluated_frames
+from duetto.measure.errors.tables import summarize
 from duetto.measure.turns import time_in_turns
 from duetto.potential.mixture import Potential
 from duetto.report.style import LF, draw_png
 
+DATA = Path(__file__).parents[1] / "examples" / "ptco" / "data"
 CONFIG = Path(__file__).parents[1] / "examples" / "ptco" / "cotrain.yaml"
 CANDIDATES = ("16/8@4.5", "32/16@4.5", "64/32@4.5", "32/16@4.0", "32/16@5.0")
 _ATOMS, _ROUNDS = 2000, 9
@@ -171,14 +173,16 @@ def cost_us_per_atom(pairs: dict[str, ExpertPair]) -> dict[str, float]:
 
 def agreement_of(pair: ExpertPair) -> dict[str, float]:
     """HF − LF by temperature, and LF's errors against the labels, on held-out bulk."""
-    shared = [Frame(pair, atoms) for atoms in read_frames(DATA / "bulk_agreement_test.extxyz.gz")]
+    frames = evaluated_frames(pair, [DATA / "bulk_agreement_test.extxyz.gz"])
+    rows = summarize(frames, ["*", *(f"*{temperature}*" for temperature in _KEY_OF_TEMPERATURE)])
+    groups = rows["by_group"]
     row: dict[str, float] = {}
     for temperature, key in _KEY_OF_TEMPERATURE.items():
-        found = agreement([frame for frame in shared if temperature in frame.name])
-        row[f"energy_mev_{key}"] = round(found["energy_per_atom_mev"], 3)
-        row[f"forces_mev_per_angstrom_{key}"] = round(found["forces_mev_per_angstrom"], 2)
-    against_labels = errors(shared, "lf")
-    row["lf_error_mev_per_angstrom"] = round(against_labels["forces_mev_per_angstrom"], 2)
+        apart = groups[f"*{temperature}*"]["hf_minus_lf"]
+        row[f"energy_mev_{key}"] = round(apart["energy_of_atoms_mev"], 3)
+        row[f"forces_mev_per_angstrom_{key}"] = round(apart["forces_mev_per_angstrom"], 2)
+    against_labels = groups["*"]["lf"]["forces_mev_per_angstrom"]
+    row["lf_error_mev_per_angstrom"] = round(against_labels, 2)
     return row
 
 

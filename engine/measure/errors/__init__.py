@@ -1,0 +1,1 @@
+"""Errors of a pair on labelled frames, and how far its experts are apart."""
