@@ -94,20 +94,20 @@ def equation_of_state(
         x = np.array([atoms.get_volume() for atoms in crystals]) ** (-2 / 3)
         curve = np.polynomial.Polynomial.fit(x, energies, 3)
         slope, curvature = curve.deriv(), curve.deriv(2)
-        roots = [r.real for r in slope.roots() if abs(r.imag) < 1e-12 and curvature(r.real) > 0]
-        minima = [root for root in roots if x.min() < root < x.max()]
+        roots = [float(r.real) for r in slope.roots() if abs(r.imag) < 1e-12]
+        minima = [r for r in roots if curvature(r) > 0 and x.min() < r < x.max()]
         if not minima:
             a = scale * crystal.cell.lengths()[0]
             raise InputError(f"{where}: no minimum of the energy within {SCAN:.0%} of a = {a:g} Å")
         volume = minima[0] ** (-3 / 2)
-        scale = float((volume / crystal.get_volume()) ** (1 / 3))
+        scale = (volume / float(crystal.get_volume())) ** (1 / 3)
     # dE/dx is zero there, so V d²E/dV² has one term, with dx/dV = −2x / 3V.
-    modulus = volume * curvature(minima[0]) * (2 * minima[0] / (3 * volume)) ** 2
+    modulus = volume * float(curvature(minima[0])) * (2 * minima[0] / (3 * volume)) ** 2
     return {
         "lattice_constant_angstrom": scale * float(crystal.cell.lengths()[0]),
-        "volume_angstrom3": float(volume) / len(crystal),
+        "volume_angstrom3": volume / len(crystal),
         "energy_ev": float(curve(minima[0])) / len(crystal),
-        "bulk_modulus_gpa": float(modulus / units.GPa),
+        "bulk_modulus_gpa": modulus / units.GPa,
     }
 
 
