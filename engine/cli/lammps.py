@@ -146,6 +146,7 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
         trajectory_every=config.output.trajectory_every,
         restart_every=config.output.checkpoint_every,
         seed=config.seed + 1,
+        every=1 if config.multiple_timestep is None else config.multiple_timestep.every,
     )
     return config, pair, system, plan
 

@@ -35,6 +35,7 @@ class Plan:
     Attributes:
         pair: the pair file.
         timestep_fs: fs.
+        every: steps between two evaluations of the slow term; 1: the mixture at every step.
         skin_A: of the neighbour list, Å.
         stages: one after the other.
         dtype: "float64" or "float32".
@@ -58,11 +59,19 @@ class Plan:
     trajectory_every: int = 100
     restart_every: int = 1000
     seed: int = 1
+    every: int = 1
     costs: Sequence[float] = ()
 
 
-def setup_commands(system: System, plan: Plan, folder: Path) -> str:
-    """The part that every deck shares: units, atoms, potential, neighbours."""
+def setup_commands(system: System, plan: Plan, folder: Path, *, split: bool = False) -> str:
+    """The part that every deck shares: units, atoms, potential, neighbours.
+
+    Args:
+        system: the atoms.
+        plan: potential, skin and timestep.
+        folder: where the data file is.
+        split: the mixture as a fast and a slow sub-style.
+    """
     blend, read = "", ""
     if system.blended:
         blend = (
@@ -70,7 +79,6 @@ def setup_commands(system: System, plan: Plan, folder: Path) -> str:
             "fix             blend all property/atom d_duetto ghost yes\n"
         )
         read = f" fix blend NULL {WEIGHTS_SECTION}"
-    precision = "" if plan.precision == "auto" else f" precision {plan.precision}"
     return f"""\
 units           metal
 atom_style      atomic
@@ -81,12 +89,32 @@ boundary        {system.box.boundary}
 
 # A type is a species and a region: Pt is computed by the high-fidelity expert, Pt_simple by the
 # low-fidelity one, Pt_blend by both, with the weight in d_duetto.
-pair_style      duetto dtype {plan.dtype} device {plan.device}{precision}
-pair_coeff      * * {_quoted(plan.pair)} {" ".join(system.names)}
+{_potential(system, plan, split)}
 neighbor        {plan.skin_A:g} bin
 neigh_modify    every 1 delay 0 check yes
-timestep        {plan.timestep_fs / 1000.0:.17g}
 """
+
+
+def _potential(system: System, plan: Plan, split: bool) -> str:
+    """Pair style, coefficients and timestep."""
+    words = f"dtype {plan.dtype} device {plan.device}"
+    if plan.precision != "auto":
+        words += f" precision {plan.precision}"
+    names = f"{_quoted(plan.pair)} {' '.join(system.names)}"
+    step_ps = plan.timestep_fs / 1000.0
+    if not split:
+        return (
+            f"pair_style      duetto {words}\npair_coeff      * * {names}\n"
+            f"timestep        {step_ps:.17g}"
+        )
+    return f"""\
+# The low-fidelity energy of all atoms at every inner step, and what the high-fidelity expert adds
+# at every {plan.every}th: their sum is the mixture. A timestep is an outer one.
+pair_style      hybrid/overlay duetto terms fast {words} duetto terms slow {words}
+pair_coeff      * * duetto 1 {names}
+pair_coeff      * * duetto 2 {names}
+timestep        {step_ps * plan.every:.17g}
+run_style       respa 2 {plan.every} hybrid 1 2"""
 
 
 def full_deck(system: System, plan: Plan, folder: Path, title: str) -> str:
@@ -98,7 +126,7 @@ def full_deck(system: System, plan: Plan, folder: Path, title: str) -> str:
             groups.append(f"group           {name} type {' '.join(members)}")
     parts = [
         f"# {title}\n#\n#     mpirun -n 4 duetto lammps {DECK}\n",
-        setup_commands(system, plan, folder),
+        setup_commands(system, plan, folder, split=plan.every > 1),
         "\n".join(groups) + "\n",
         _balancing(system, plan),
         _output(system, plan, folder),
@@ -128,7 +156,7 @@ run             0
 
 def _output(system: System, plan: Plan, folder: Path) -> str:
     lines = [
-        f"thermo          {plan.thermo_every}",
+        f"thermo          {_outer(plan.thermo_every, plan)}",
         "thermo_style    custom step time temp pe ke etotal press",
         "thermo_modify   format float %.15g flush yes",
     ]
@@ -136,14 +164,14 @@ def _output(system: System, plan: Plan, folder: Path) -> str:
         extra = " d_duetto" if system.blended else ""
         target = _quoted(folder / TRAJECTORY)
         lines += [
-            f"dump            trajectory all custom {plan.trajectory_every} {target} "
+            f"dump            trajectory all custom {_outer(plan.trajectory_every, plan)} {target} "
             f"id type element xu yu zu vx vy vz{extra}",
             "dump_modify     trajectory sort id element "
             + " ".join(kind.symbol for kind in system.types),
         ]
     if plan.restart_every:
         target = _quoted(folder / RESTART)
-        lines.append(f"restart         {plan.restart_every} {target}.1 {target}.2")
+        lines.append(f"restart         {_outer(plan.restart_every, plan)} {target}.1 {target}.2")
     return "\n".join(lines) + "\n"
 
 
@@ -155,11 +183,16 @@ def _stage(number: int, stage: Stage, plan: Plan) -> str:
             f"fix             bath all langevin {T:g} {T:g} {damping_ps:g} {plan.seed + number} "
             "zero yes"
         )
-    lines.append(f"run             {stage.steps}")
+    lines.append(f"run             {stage.steps // plan.every}")
     if stage.temperature_K is not None:
         lines.append("unfix           bath")
     lines.append("unfix           motion\n")
     return "\n".join(lines)
+
+
+def _outer(steps: int, plan: Plan) -> int:
+    """As many inner steps, in outer ones."""
+    return max(1, steps // plan.every)
 
 
 def _quoted(path: Path) -> str:

@@ -125,7 +125,7 @@ def summarize(system: System, plan: Plan, folder: Path, n_ranks: int) -> LammpsS
         if stage.temperature_K is None and len(run.table["Step"]) > 1:
             slope = np.polyfit(run.table["Time"], run.table["TotEng"], 1)[0]
             drift = float(1000.0 * slope / n)
-    steps = sum(run.steps for run in stages)
+    steps = plan.every * sum(run.steps for run in stages)
     return LammpsSummary(
         output=str(folder),
         n_atoms=n,

@@ -15,7 +15,7 @@ from duetto.frontends.lammps.types import AtomType, atom_kinds
 Array = NDArray[np.float64]
 
 MASS_SCALE: float = 1.0 / 1.0364269e-4 / (1e6 * units.fs**2)
-"""LAMMPS's metal units take 1 amu Å²/ps² for 1.0364269e-4 eV, CODATA gives 4e-8 more. Masses times
+"""LAMMPS's metal units take 1 amu Å²/ps² for 1.0364269e-4 eV, CODATA gives 6e-8 more. Masses times
 this number make LAMMPS's accelerations and kinetic energies those of CODATA, hence of Duetto."""
 
 _MARGIN = 1.0
