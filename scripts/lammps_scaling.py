@@ -2,7 +2,7 @@
 
     python scripts/lammps_scaling.py --ranks 1 2 --atoms 8000 30000 --csv bench/results/lammps.csv
 
-The complex slab is at one end of a block of platinum, so equal volumes are unequal work. Strong: the
+The complex slab is at one end of a block of platinum: equal volumes are unequal work. Strong: the
 same block on more ranks. Weak: as many atoms a rank as the block has on one. Every rank has one
 thread. Rows are appended with their provenance. `--check` compares each block with the engine in
 one process first, and stops where they differ.
