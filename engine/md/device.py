@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from duetto.errors import RunStopped
-from duetto.md.state import ACCELERATION, BOLTZMANN_EV_PER_K, State
+from duetto.md.state import BOLTZMANN_EV_PER_K, State
 from duetto.potential.base import Bath, Propagating, Start
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class DeviceStage:
             state.velocities,
             state.forces,
             state.cell,
-            ACCELERATION / state.masses,
+            state.response,
             state.step,
         )
         self._dynamics = potential.propagator(start, timestep_fs, bath)

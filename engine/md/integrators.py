@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from duetto.md.state import ACCELERATION, BOLTZMANN_EV_PER_K, Potential, State, with_forces
+from duetto.md.state import BOLTZMANN_EV_PER_K, Potential, State, with_forces
 from duetto.md.velocities import remove_drift
 
 
@@ -52,7 +52,11 @@ def langevin_baoab(
 
     generator = state.generator.clone_state()
     thermalized = ornstein_uhlenbeck(
-        velocities, state.masses, generator, timestep_fs, temperature_K, friction_per_fs
+        replace(state, velocities=velocities),
+        generator,
+        timestep_fs,
+        temperature_K,
+        friction_per_fs,
     )
     moved = _moved(halfway, timestep_fs, velocities=thermalized, drift_fs=0.5 * timestep_fs)
     work = moved.kinetic_energy - halfway.kinetic_energy
@@ -61,21 +65,25 @@ def langevin_baoab(
 
 
 def ornstein_uhlenbeck(
-    velocities: torch.Tensor,
-    masses: torch.Tensor,
+    state: State,
     generator: torch.Generator,
     timestep_fs: float,
     temperature_K: float,
     friction_per_fs: float,
 ) -> torch.Tensor:
-    """Velocities (A, 3) after the O of `langevin_baoab`; `generator` moves on."""
+    """Velocities (A, 3) after the O of `langevin_baoab`; `generator` moves on.
+
+    Where atoms are fixed they get none, and the drift of the others is theirs.
+    """
+    velocities = state.velocities
     noise = torch.randn(
         velocities.shape, generator=generator, dtype=velocities.dtype, device=velocities.device
     )
     kept = math.exp(-friction_per_fs * timestep_fs)
-    thermal_energy = BOLTZMANN_EV_PER_K * temperature_K * ACCELERATION  # amu Å²/fs²
-    spread = (thermal_energy * (1.0 - kept**2) / masses).sqrt()[:, None]
-    return remove_drift(kept * velocities + spread * noise, masses)
+    thermal_energy = BOLTZMANN_EV_PER_K * temperature_K  # eV
+    spread = (thermal_energy * (1.0 - kept**2) * state.response).sqrt()[:, None]
+    velocities = kept * velocities + spread * noise
+    return velocities if state.fixed is not None else remove_drift(velocities, state.masses)
 
 
 def _moved(state: State, elapsed_fs: float, *, velocities: torch.Tensor, drift_fs: float) -> State:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from duetto.errors import InputError, RunStopped
 from duetto.md.device import DeviceStage, PendingState, on_host, stays_on_device
 from duetto.md.integrators import langevin_baoab, velocity_verlet
 from duetto.md.limits import Limits, check
+from duetto.md.nose_hoover import nose_hoover
 from duetto.md.repartition import Partition, between_steps
 from duetto.md.state import Potential, State
 
@@ -26,6 +28,10 @@ class NVE:
 
     steps: int
 
+    def beginning(self, step: int) -> NVE:
+        """The same stage, knowing the step of the run at which it begins."""
+        return self
+
     def advance(self, state: State, potential: Potential, timestep_fs: float) -> State:
         """Return the next state."""
         return velocity_verlet(state, potential, timestep_fs)
@@ -36,11 +42,37 @@ class NVE:
 
 
 @dataclass(frozen=True)
-class Langevin:
-    """Steps at constant temperature."""
+class Bath:
+    """Steps at a temperature that stays, or goes from one to another in a straight line.
+
+    Attributes:
+        steps: how many.
+        temperature_K: at the start, K.
+        final_temperature_K: at the end, K; None for the same.
+        begin: step of the run at which the stage begins.
+    """
 
     steps: int
     temperature_K: float
+    final_temperature_K: float | None = field(default=None, kw_only=True)
+    begin: int = field(default=0, kw_only=True)
+
+    def beginning(self, step: int) -> Self:
+        """The same stage, knowing the step of the run at which it begins."""
+        return replace(self, begin=step)
+
+    def temperature_at(self, step: int) -> float:
+        """Temperature of the bath in the middle of the step that follows `step`, K."""
+        if self.final_temperature_K is None:
+            return self.temperature_K
+        done = (step - self.begin + 0.5) / self.steps
+        return self.temperature_K + done * (self.final_temperature_K - self.temperature_K)
+
+
+@dataclass(frozen=True)
+class Langevin(Bath):
+    """A bath by friction and noise."""
+
     friction_per_fs: float = 0.01
 
     def advance(self, state: State, potential: Potential, timestep_fs: float) -> State:
@@ -49,7 +81,7 @@ class Langevin:
             state,
             potential,
             timestep_fs,
-            temperature_K=self.temperature_K,
+            temperature_K=self.temperature_at(state.step),
             friction_per_fs=self.friction_per_fs,
         )
 
@@ -64,7 +96,24 @@ class Langevin:
         )
 
 
-Stage = NVE | Langevin
+@dataclass(frozen=True)
+class NoseHoover(Bath):
+    """A bath by a Nosé–Hoover chain: deterministic, and of constant temperature on average."""
+
+    period_fs: float = 100.0
+
+    def advance(self, state: State, potential: Potential, timestep_fs: float) -> State:
+        """Return the next state."""
+        return nose_hoover(
+            state,
+            potential,
+            timestep_fs,
+            temperature_K=self.temperature_at(state.step),
+            period_fs=self.period_fs,
+        )
+
+
+Stage = NVE | Langevin | NoseHoover
 
 
 def run_md(
@@ -99,17 +148,20 @@ def run_md(
     """
     limits = limits or Limits()
     end = state.step if first_step is None else first_step
-    on_device = every > 1 and _may_stay_on_device(potential, partition)
+    on_device = every > 1 and _may_stay_on_device(state, potential, stages, partition)
     if on_device:
         state = on_host(state)
     check(state, limits, constant_energy=False)
-    for stage in stages:
-        begin, end = end, end + stage.steps
+    for one in stages:
+        begin, end = end, end + one.steps
+        stage = one.beginning(begin)
         if state.step == begin:
-            state = replace(state, stage_conserved=state.conserved(state.kinetic_energy))
+            state = replace(
+                state, stage_conserved=state.conserved(state.kinetic_energy), chain=None
+            )
         if state.step >= end:
             continue
-        if on_device:
+        if on_device and not isinstance(stage, NoseHoover):
             device = stage.on_device(state, potential, timestep_fs)
             states = _one_record_behind(state, device, end, every, partition)
         else:
@@ -119,8 +171,17 @@ def run_md(
             yield state
 
 
-def _may_stay_on_device(potential: Potential, partition: Partition | None) -> bool:
+def _may_stay_on_device(
+    state: State, potential: Potential, stages: Sequence[Stage], partition: Partition | None
+) -> bool:
     if not stays_on_device(potential):
+        return False
+    baths = [stage for stage in stages if isinstance(stage, Bath)]
+    if any(isinstance(stage, NoseHoover) or stage.final_temperature_K for stage in baths):
+        _log.info("the host takes every step, since a thermostat here is none of the device's")
+        return False
+    if baths and state.fixed is not None:
+        _log.info("the host takes every step, since atoms are fixed in a bath")
         return False
     if partition is not None and partition.changes_weights:
         _log.info("the host takes every step, since weights may change between them")

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from duetto.md.integrators import ornstein_uhlenbeck
 from duetto.md.loop import NVE, Langevin
-from duetto.md.state import ACCELERATION, Potential, State, evaluated, with_forces, with_list
+from duetto.md.state import Potential, State, evaluated, with_forces, with_list
 from duetto.potential.base import Evaluation
 
 
@@ -65,7 +65,7 @@ class SplitLangevin(Langevin):
             _split(potential),
             timestep_fs,
             self.every,
-            temperature_K=self.temperature_K,
+            temperature_K=self.temperature_at(state.step),
             friction_per_fs=self.friction_per_fs,
         )
 
@@ -105,7 +105,7 @@ def respa_baoab(
         before = state.kinetic_energy
         halfway = state.positions + 0.5 * timestep_fs * state.velocities
         velocities = ornstein_uhlenbeck(
-            state.velocities, state.masses, generator, timestep_fs, temperature_K, friction_per_fs
+            state, generator, timestep_fs, temperature_K, friction_per_fs
         )
         moved = replace(
             state, velocities=velocities, positions=halfway + 0.5 * timestep_fs * velocities
@@ -153,8 +153,7 @@ def _boundary_forces(state: State, every: int) -> Tensor:
 
 
 def _kicked(state: State, time_fs: float, forces: Tensor) -> State:
-    accelerations = forces * (ACCELERATION / state.masses)[:, None]
-    return replace(state, velocities=state.velocities + time_fs * accelerations)
+    return replace(state, velocities=state.velocities + time_fs * state.accelerations_by(forces))
 
 
 def _split(potential: Potential) -> SplitInTime:

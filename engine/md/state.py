@@ -77,6 +77,8 @@ class State:
     weights: Tensor  # (A,) weight of the high-fidelity expert
     list_reference: Tensor | None  # (A, 3) Å, where the neighbour list was built
     generator: torch.Generator  # of the thermostat's noise
+    fixed: Tensor | None = None  # (A,) bool, atoms that stay where they are; None for none
+    chain: Tensor | None = None  # (2, M), a Nosé–Hoover chain's η and dη/dt in 1/fs
     slow_forces: Tensor | None = None  # (A, 3) eV/Å, part of `forces`, where time is split
     n_rebuilds: int = 0
     step: int = 0
@@ -93,7 +95,17 @@ class State:
     @property
     def accelerations(self) -> Tensor:
         """Accelerations F/m, (A, 3), Å/fs²."""
-        return self.forces * (ACCELERATION / self.masses)[:, None]
+        return self.accelerations_by(self.forces)
+
+    def accelerations_by(self, forces: Tensor) -> Tensor:
+        """Accelerations (A, 3), Å/fs², by `forces` (A, 3), eV/Å; none of fixed atoms."""
+        return forces * self.response[:, None]
+
+    @property
+    def response(self) -> Tensor:
+        """(A,) acceleration in Å/fs² by a force of 1 eV/Å: 1/m, and 0 of fixed atoms."""
+        response = ACCELERATION / self.masses
+        return response if self.fixed is None else torch.where(self.fixed, 0.0, response)
 
     @property
     def kinetic_energy(self) -> float:
@@ -102,7 +114,13 @@ class State:
 
     @property
     def degrees_of_freedom(self) -> int:
-        """3A − 3: the total momentum is conserved, so three do not take part (1 atom: 3)."""
+        """3A − 3: the total momentum is conserved, so three do not take part (1 atom: 3).
+
+        Fixed atoms have none, and beside them the momentum of the others is not conserved: three
+        for each of those.
+        """
+        if self.fixed is not None:
+            return max(3 * int((~self.fixed).sum()), 1)
         return 3 * self.n_atoms - 3 if self.n_atoms > 1 else 3
 
     @property
@@ -193,6 +211,7 @@ def initial_state(
     exact_temperature: bool = True,
     seed: int = 0,
     device: str | torch.device = "cpu",
+    fixed: np.ndarray | None = None,
 ) -> State:
     """State at step 0 of `atoms`, with forces.
 
@@ -205,6 +224,7 @@ def initial_state(
         exact_temperature: rescale the drawn velocities so that the start is at `temperature_K`.
         seed: of the velocities and of the thermostat's noise.
         device: where the tensors live; that of the potential.
+        fixed: (A,) bool, atoms that stay where they are; None for none.
 
     Raises:
         InputError: if `temperature_K` is None and `atoms` has no velocities.
@@ -215,10 +235,15 @@ def initial_state(
             "(0 starts at rest)"
         )
     masses = torch.as_tensor(atoms.get_masses(), dtype=torch.float64)
+    held = torch.as_tensor(fixed) if fixed is not None and fixed.any() else None
     if temperature_K is None:
         velocities = torch.as_tensor(atoms.get_velocities() * units.fs, dtype=torch.float64)
     else:
-        velocities = maxwell_boltzmann(masses, temperature_K, seed, exact=exact_temperature)
+        velocities = maxwell_boltzmann(
+            masses, temperature_K, seed, exact=exact_temperature, fixed=held
+        )
+    if held is not None:
+        velocities[held] = 0.0
     positions = torch.as_tensor(atoms.get_positions(), dtype=torch.float64, device=device)
     n_atoms = len(atoms)
     pbc = tuple(bool(periodic) for periodic in atoms.pbc)
@@ -235,6 +260,7 @@ def initial_state(
         virial=positions.new_zeros(3, 3),
         weights=positions.new_zeros(n_atoms),
         list_reference=None,
+        fixed=None if held is None else held.to(device),
         # A stream of its own, so that the noise does not repeat the numbers of the velocities;
         # a seed has 32 bits, PyTorch's CPU generator ignores more.
         generator=torch.Generator(device).manual_seed(seed ^ 0x9E3779B9),
