@@ -6,15 +6,26 @@ import os
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 from ase import Atoms
+from ase.constraints import FixAtoms
 
 from duetto.atoms.describe import name_in
 from duetto.atoms.geometry import AXES, check_geometry_of
 from duetto.atoms.periodic import nearest
 from duetto.errors import InputError
 from duetto.settings.values import suggestion
+
+
+class Region(Protocol):
+    """A rule that says of each atom of a structure whether it is inside."""
+
+    def select(self, atoms: Atoms) -> npt.NDArray[np.bool_]:
+        """(A,) bool."""
+
 
 SMALLEST_DISTANCE_A = 0.3
 """Å; no two nuclei of a condensed or molecular system come closer."""
@@ -81,14 +92,35 @@ def check_atoms(
         _check_species(atoms, where, species)
     check_geometry_of(atoms, where)
     _check_numbers(atoms, where)
-    if atoms.constraints and not constraints:
-        kinds = ", ".join(sorted({type(entry).__name__ for entry in atoms.constraints}))
+    other = {type(c).__name__ for c in atoms.constraints if not isinstance(c, FixAtoms)}
+    if other and not constraints:
         raise InputError(
-            f"{where}: the atoms carry constraints ({kinds}), which a run does not apply; "
-            "remove them (in an extended XYZ file, the move_mask column)"
+            f"{where}: the atoms carry constraints ({', '.join(sorted(other))}), which a run does "
+            "not apply; it keeps FixAtoms and its own key `fixed`: remove the others (in an "
+            "extended XYZ file, the move_mask column)"
         )
     if clashes:
         _check_distances(atoms, where)
+
+
+def fixed_atoms(atoms: Atoms, region: Region | None = None) -> npt.NDArray[np.bool_] | None:
+    """Atoms that stay where they are: those of the structure's FixAtoms and those in `region`.
+
+    Returns:
+        (A,) bool, or None where there are none.
+
+    Raises:
+        InputError: all atoms are fixed, or the region does not fit the structure.
+    """
+    fixed = np.zeros(len(atoms), dtype=bool)
+    for constraint in atoms.constraints:
+        if isinstance(constraint, FixAtoms):
+            fixed[constraint.index] = True
+    if region is not None:
+        fixed |= region.select(atoms)
+    if fixed.all():
+        raise InputError(f"all {len(atoms)} atoms are fixed: nothing can move; shrink `fixed`")
+    return fixed if fixed.any() else None
 
 
 def _read_frame(path: Path, frame: int) -> Atoms:

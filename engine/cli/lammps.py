@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from duetto.experts.pair import ExpertPair
-    from duetto.frontends.lammps.deck import Plan
+    from duetto.frontends.lammps.deck import Plan, Stage
     from duetto.frontends.lammps.session import Session
     from duetto.frontends.lammps.system import System
     from duetto.run.config import RunConfig
@@ -98,10 +98,10 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
     from duetto.atoms.structure import read_structure
     from duetto.errors import InputError
     from duetto.experts.pair import ExpertPair
-    from duetto.frontends.lammps.deck import Plan, Stage
+    from duetto.frontends.lammps.deck import Plan
     from duetto.frontends.lammps.system import make_system
     from duetto.md.velocities import maxwell_boltzmann
-    from duetto.run.config import LangevinStage, load_config
+    from duetto.run.config import load_config
 
     config = load_config(args.config, args.overrides)
     if config.pair is None or config.experts.hf is not None or config.experts.lf is not None:
@@ -133,12 +133,7 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
         pair=config.pair.resolve(),
         timestep_fs=config.timestep_fs,
         skin_A=config.skin_A,
-        stages=[
-            Stage(stage.steps, stage.temperature_K, stage.friction_per_fs)
-            if isinstance(stage, LangevinStage)
-            else Stage(stage.steps)
-            for stage in config.stages
-        ],
+        stages=_stages(config),
         dtype=config.dtype,
         device=config.device,
         precision=config.precision,
@@ -149,6 +144,29 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
         every=1 if config.multiple_timestep is None else config.multiple_timestep.every,
     )
     return config, pair, system, plan
+
+
+def _stages(config: RunConfig) -> list[Stage]:
+    """The stages as the deck knows them; what LAMMPS does otherwise is refused by name."""
+    from duetto.errors import InputError
+    from duetto.frontends.lammps.deck import Stage
+    from duetto.run.config import LangevinStage, NVEStage
+
+    if config.fixed is not None:
+        raise InputError("fixed: not translated to LAMMPS; write a deck and use its fix setforce")
+    stages = []
+    for i, stage in enumerate(config.stages):
+        if isinstance(stage, NVEStage):
+            stages.append(Stage(stage.steps))
+        elif isinstance(stage, LangevinStage) and isinstance(stage.temperature_K, float):
+            stages.append(Stage(stage.steps, stage.temperature_K, stage.friction_per_fs))
+        else:
+            raise InputError(
+                f"stages[{i}]: {stage.ensemble} as given is not translated to LAMMPS, which has "
+                "minimize, fix nvt and ramps of its own: edit the deck, or use nve and langevin at "
+                "one temperature"
+            )
+    return stages
 
 
 def _export(args: argparse.Namespace, pair: ExpertPair, system: System, config: RunConfig) -> int:

@@ -121,7 +121,7 @@ def _warm(config: RunConfig, state: State, potentials: Mapping[str, Potential]) 
     baths = [stage for stage in config.stages if isinstance(stage, LangevinStage)]
     if not baths:
         raise InputError(f"stages: none is langevin, to warm up {config.structure.file.name}")
-    stage = Langevin(WARM_UP_STEPS, baths[0].temperature_K, baths[0].friction_per_fs)
+    stage = Langevin(WARM_UP_STEPS, baths[0].temperatures_K[0], baths[0].friction_per_fs)
     warming = run_md(
         state,
         potentials["mixture"],

@@ -177,7 +177,7 @@ def _may_stay_on_device(
     if not stays_on_device(potential):
         return False
     baths = [stage for stage in stages if isinstance(stage, Bath)]
-    if any(isinstance(stage, NoseHoover) or stage.final_temperature_K for stage in baths):
+    if any(isinstance(bath, NoseHoover) or bath.final_temperature_K is not None for bath in baths):
         _log.info("the host takes every step, since a thermostat here is none of the device's")
         return False
     if baths and state.fixed is not None:

@@ -20,8 +20,9 @@ from typing import Protocol
 
 from torch import Tensor
 
+from duetto.errors import InputError
 from duetto.md.integrators import ornstein_uhlenbeck
-from duetto.md.loop import NVE, Langevin
+from duetto.md.loop import NVE, Langevin, Stage
 from duetto.md.state import Potential, State, evaluated, with_forces, with_list
 from duetto.potential.base import Evaluation
 
@@ -70,11 +71,23 @@ class SplitLangevin(Langevin):
         )
 
 
-def split_stage(stage: NVE | Langevin, every: int) -> NVE | Langevin:
-    """The same stage with the slow forces once in `every` steps."""
+def split_stage(stage: Stage, every: int) -> NVE | Langevin:
+    """The same stage with the slow forces once in `every` steps.
+
+    Raises:
+        InputError: the stage has no such form.
+    """
     if isinstance(stage, Langevin):
-        return SplitLangevin(stage.steps, stage.temperature_K, stage.friction_per_fs, every)
-    return SplitNVE(stage.steps, every)
+        return SplitLangevin(
+            stage.steps,
+            stage.temperature_K,
+            stage.friction_per_fs,
+            every,
+            final_temperature_K=stage.final_temperature_K,
+        )
+    if isinstance(stage, NVE):
+        return SplitNVE(stage.steps, every)
+    raise InputError("multiple_timestep: stages may be nve and langevin, not nose_hoover")
 
 
 def respa_verlet(state: State, potential: SplitInTime, timestep_fs: float, every: int) -> State:

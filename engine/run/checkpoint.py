@@ -31,6 +31,8 @@ TENSORS = (
     "weights",
     "list_reference",
     "slow_forces",
+    "fixed",
+    "chain",
 )
 NUMBERS = (
     "energy",

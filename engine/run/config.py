@@ -17,19 +17,41 @@ from pydantic import (
     StrictBool,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from duetto.errors import InputError
 from duetto.partition.regions import Regions
+from duetto.partition.regions.region import Region
+from duetto.partition.regions.terms import parse_region
 from duetto.settings.fields import FilePath, Real, Section, Whole
 from duetto.settings.messages import input_error
-from duetto.settings.values import shown
+from duetto.settings.values import Place, shown
 from duetto.settings.yaml import apply_overrides, load_yaml
 
 
 def _regions(value: Any, info: ValidationInfo) -> Regions:
     return Regions.from_dict(value, folder=(info.context or {}).get("folder", "."))
+
+
+def _fixed(value: Any, info: ValidationInfo) -> Region | None:
+    if value is None:
+        return None
+    folder = Path((info.context or {}).get("folder", "."))
+    return parse_region(value, Place("fixed", folder=folder))
+
+
+def _temperatures(value: Any) -> Any:
+    ends = value if isinstance(value, list | tuple) else [value]
+    numbers = [end for end in ends if isinstance(end, int | float) and not isinstance(end, bool)]
+    if len(numbers) != len(ends) or not all(0.0 <= end <= 1e5 for end in numbers):
+        raise ValueError("a number from 0 to 1e5, or two: [from, to]")
+    if isinstance(value, list | tuple):
+        if len(value) != 2:
+            raise ValueError("a number from 0 to 1e5, or two: [from, to]")
+        return float(value[0]), float(value[1])
+    return float(value)
 
 
 def _guard(value: Any) -> Any:
@@ -51,11 +73,23 @@ def _each_once(fields: list[str]) -> list[str]:
     return fields
 
 
+Temperatures = Annotated[
+    Any,
+    PlainValidator(_temperatures),
+    PlainSerializer(lambda value: list(value) if isinstance(value, tuple) else value),
+]
 Copies = Annotated[Whole, Field(ge=1, le=1000)]
 Partition = Annotated[
     Regions,
     PlainValidator(_regions),
     PlainSerializer(lambda regions: regions.to_dict()),
+]
+
+
+FixedAtoms = Annotated[
+    Region | None,
+    PlainValidator(_fixed),
+    PlainSerializer(lambda region: None if region is None else region.to_dict()),
 ]
 
 
@@ -79,18 +113,72 @@ class NVEStage(Section):
     steps: Whole = Field(ge=1, le=10**12, description="Number of steps.")
 
 
-class LangevinStage(Section):
+class RelaxStage(Section):
+    """Forces brought down before dynamics begins, by ASE's FIRE; no time passes."""
+
+    ensemble: Literal["relax"] = Field(description="No dynamics: downhill on the energy.")
+    fmax_eV_per_angstrom: Real = Field(
+        0.05, gt=0, le=100, description="Largest force on an atom at which it ends, eV/Å."
+    )
+    max_steps: Whole = Field(
+        1000, ge=1, le=10**6, description="Steps after which it is given up, and the run with it."
+    )
+
+    @property
+    def steps(self) -> int:
+        """Steps of dynamics: none."""
+        return 0
+
+
+class BathStage(Section):
+    """What stages at constant temperature share."""
+
+    steps: Whole = Field(ge=1, le=10**12, description="Number of steps.")
+    temperature_K: Temperatures = Field(
+        description="Temperature of the bath, K; two for a straight line from one to the other."
+    )
+
+    @property
+    def temperatures_K(self) -> tuple[float, float | None]:
+        """At the start, and at the end if it is another."""
+        if isinstance(self.temperature_K, tuple):
+            return self.temperature_K
+        return self.temperature_K, None
+
+    @property
+    def highest_temperature_K(self) -> float:
+        """K."""
+        return max(temperature or 0.0 for temperature in self.temperatures_K)
+
+
+class NoseHooverStage(BathStage):
+    """Steps at constant temperature, deterministic, by a Nosé–Hoover chain."""
+
+    ensemble: Literal["nose_hoover"] = Field(description="Constant number, volume, temperature.")
+    period_fs: Real = Field(
+        100.0, gt=0, le=1e6, description="Time in which the thermostat responds, fs."
+    )
+
+    @field_validator("temperature_K")
+    @classmethod
+    def _warm(cls, value: Any) -> Any:
+        if min(value if isinstance(value, tuple) else (value,)) <= 0.0:
+            raise ValueError("above 0 K")
+        return value
+
+
+class LangevinStage(BathStage):
     """Steps at constant temperature, by Langevin dynamics (BAOAB)."""
 
     ensemble: Literal["langevin"] = Field(description="Constant number, volume and temperature.")
-    steps: Whole = Field(ge=1, le=10**12, description="Number of steps.")
-    temperature_K: Real = Field(ge=0, le=1e5, description="Temperature of the bath, K.")
     friction_per_fs: Real = Field(
         0.01, gt=0, le=10, description="Friction γ, 1/fs; 1/γ is the time to forget velocities."
     )
 
 
-Stage = Annotated[NVEStage | LangevinStage, Field(discriminator="ensemble")]
+Stage = Annotated[
+    NVEStage | LangevinStage | NoseHooverStage | RelaxStage, Field(discriminator="ensemble")
+]
 TrajectoryField = Literal["velocities", "momenta", "forces", "energies", "weights"]
 
 
@@ -254,6 +342,13 @@ class RunConfig(Section):
     multiple_timestep: MultipleTimestepConfig | None = Field(
         None, description="Steps at which LF alone is evaluated; null: none. See docs/time.md."
     )
+    fixed: FixedAtoms = Field(
+        None,
+        description=(
+            "Atoms that stay where they are: a term of the region language, such as "
+            "{layers: {axis: z, bottom: 2}}; the structure's own FixAtoms are kept in any case."
+        ),
+    )
     seed: Whole = Field(0, ge=0, lt=2**32, description="Of initial velocities and thermostat.")
     initial_temperature_K: Real | None = Field(
         None,
@@ -273,6 +368,21 @@ class RunConfig(Section):
     output: OutputConfig = Field({}, validate_default=True, description="What to write.")
     limits: LimitsConfig = Field({}, validate_default=True, description="When to stop.")
 
+    @field_validator("stages")
+    @classmethod
+    def _relaxation_comes_first(cls, stages: list[Any]) -> list[Any]:
+        late = [
+            i
+            for i, stage in enumerate(stages)
+            if isinstance(stage, RelaxStage)
+            and not all(isinstance(earlier, RelaxStage) for earlier in stages[:i])
+        ]
+        if late:
+            raise ValueError("relaxation before all dynamics, in a run of its own otherwise")
+        if not any(stage.steps for stage in stages):
+            raise ValueError("at least one stage of dynamics")
+        return stages
+
     @property
     def pair_name(self) -> str:
         """The pair file's name, or `experts` where there is none."""
@@ -289,7 +399,7 @@ class RunConfig(Section):
         """Temperature above which the run has gone wrong, K."""
         if self.limits.temperature_K is not None:
             return self.limits.temperature_K
-        targets = [stage.temperature_K for stage in self.stages if isinstance(stage, LangevinStage)]
+        targets = [s.highest_temperature_K for s in self.stages if isinstance(s, BathStage)]
         if self.initial_temperature_K is not None:
             targets.append(self.initial_temperature_K)
         return max(10.0 * max(targets), 3000.0) if any(targets) else 20000.0

@@ -41,13 +41,13 @@ def require_same_run(before: dict[str, Any], now: dict[str, Any], step: int, whe
         if index >= len(now["stages"]):
             _require_equal(key, stage, None, where)
         other = now["stages"][index]
-        done = min(stage["steps"], step - begin)
+        done = min(stage.get("steps", 0), step - begin)
         for name in stage.keys() | other.keys():
             if name != "steps":
                 _require_equal(f"{key}.{name}", stage.get(name), other.get(name), where)
-        if min(other["steps"], step - begin) != done:
-            _require_equal(f"{key}.steps", stage["steps"], other["steps"], where)
-        begin += stage["steps"]
+        if min(other.get("steps", 0), step - begin) != done:
+            _require_equal(f"{key}.steps", stage.get("steps"), other.get("steps"), where)
+        begin += stage.get("steps", 0)
 
 
 def _require_equal(key: str, before: Any, now: Any, where: str) -> None:

@@ -18,11 +18,11 @@ import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from duetto.atoms.structure import read_structure
+from duetto.atoms.structure import fixed_atoms, read_structure
 from duetto.errors import InputError, RunStopped
 from duetto.folders import claimed
 from duetto.md.limits import Limits, check
-from duetto.md.loop import NVE, Langevin, Stage, run_md
+from duetto.md.loop import NVE, Langevin, NoseHoover, Stage, run_md
 from duetto.md.multiple_timestep import split_stage
 from duetto.md.repartition import between_steps
 from duetto.md.state import Potential, State, initial_state
@@ -31,12 +31,21 @@ from duetto.partition.keeper import Keeper
 from duetto.partition.regions import count_regions
 from duetto.run.append import OutputStopped
 from duetto.run.checkpoint import load_checkpoint
-from duetto.run.config import LangevinStage, RunConfig, load_config
+from duetto.run.config import (
+    BathStage,
+    LangevinStage,
+    NoseHooverStage,
+    NVEStage,
+    RelaxStage,
+    RunConfig,
+    load_config,
+)
 from duetto.run.doubts import doubts
 from duetto.run.files import RunFiles
 from duetto.run.folder import CHECKPOINT, THERMO, require_unused
 from duetto.run.multiple_timestep import inner_steps
 from duetto.run.pair_model import PairModel, cost_of_regions
+from duetto.run.relax import relaxed
 from duetto.run.resume import require_same_run
 from duetto.run.signals import StopSignals
 from duetto.run.summary import RunSummary, summarize
@@ -161,7 +170,17 @@ def _start(config: RunConfig, model: Model) -> _Run:
     for line in doubts(config, atoms):
         log.warning("%s", line)
     weights = config.regions.weights(atoms)
+    fixed = fixed_atoms(atoms, config.fixed)
     potential = model.potential(atoms.get_chemical_symbols(), weights, atoms.pbc.tolist())
+    for stage in (stage for stage in config.stages if isinstance(stage, RelaxStage)):
+        atoms = relaxed(
+            atoms,
+            potential,
+            fmax_eV_per_angstrom=stage.fmax_eV_per_angstrom,
+            max_steps=stage.max_steps,
+            fixed=fixed,
+            device=model.device,
+        )
     keeper = Keeper.of(Guard.from_config(config.guard), potential)
     state = initial_state(
         atoms,
@@ -170,6 +189,7 @@ def _start(config: RunConfig, model: Model) -> _Run:
         exact_temperature=config.exact_initial_temperature,
         seed=config.seed,
         device=model.device,
+        fixed=fixed,
     )
     state = between_steps(state, potential, keeper, rebuilt=True)
     check(state, limits_of(config), constant_energy=False)
@@ -308,12 +328,18 @@ def _with_progress(states: Iterator[State], run: _Run) -> Iterator[State]:
 def stages_of(config: RunConfig) -> list[Stage]:
     """The stages that a configuration describes."""
     every = inner_steps(config)
-    stages: list[Stage] = [
-        Langevin(stage.steps, stage.temperature_K, stage.friction_per_fs)
-        if isinstance(stage, LangevinStage)
-        else NVE(stage.steps)
-        for stage in config.stages
-    ]
+    stages: list[Stage] = []
+    for stage in config.stages:
+        if isinstance(stage, NVEStage):
+            stages.append(NVE(stage.steps))
+        elif isinstance(stage, BathStage):
+            start, end = stage.temperatures_K
+            if isinstance(stage, LangevinStage):
+                friction = stage.friction_per_fs
+                stages.append(Langevin(stage.steps, start, friction, final_temperature_K=end))
+            elif isinstance(stage, NoseHooverStage):
+                period = stage.period_fs
+                stages.append(NoseHoover(stage.steps, start, period, final_temperature_K=end))
     return stages if every == 1 else [split_stage(stage, every) for stage in stages]
 
 

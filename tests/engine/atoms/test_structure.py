@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixBondLength
 
 from duetto.atoms.structure import check_atoms, read_structure
 from duetto.errors import InputError
@@ -198,8 +198,8 @@ def test_cells_that_are_fine(cell, pbc):
 def test_other_refusals(slab, write):
     assert refusal(check_atoms, Atoms(), "here") == "here: there are no atoms"
     fixed = slab.copy()
-    fixed.set_constraint(FixAtoms([0, 1]))
-    assert "constraints (FixAtoms)" in refusal(check_atoms, fixed)
+    fixed.set_constraint([FixAtoms([0]), FixBondLength(0, 1)])
+    assert "constraints (FixBondLength)" in refusal(check_atoms, fixed)
     massless = slab.copy()
     massless.set_masses([0.0] + [195.0] * 11)
     assert "atom 0 (Pt)" in refusal(check_atoms, massless)
