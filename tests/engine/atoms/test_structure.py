@@ -199,7 +199,7 @@ def test_other_refusals(slab, write):
     assert refusal(check_atoms, Atoms(), "here") == "here: there are no atoms"
     fixed = slab.copy()
     fixed.set_constraint([FixAtoms([0]), FixBondLength(0, 1)])
-    assert "constraints (FixBondLength)" in refusal(check_atoms, fixed)
+    assert "constraints (FixBondLengths)" in refusal(check_atoms, fixed)
     massless = slab.copy()
     massless.set_masses([0.0] + [195.0] * 11)
     assert "atom 0 (Pt)" in refusal(check_atoms, massless)

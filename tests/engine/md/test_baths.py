@@ -11,7 +11,6 @@ from duetto.md.loop import NoseHoover
 from duetto.md.nose_hoover import chain_energy, nose_hoover
 from duetto.md.velocities import maxwell_boltzmann
 from tests.engine.md.test_integrators import cluster, last, smooth_lj
-from tests.engine.md.toy import argon, lj_potential
 
 LIMITS = Limits(temperature_K=1e6, energy_drift_meV_per_atom=None)
 
@@ -61,8 +60,8 @@ def test_the_chain_can_be_run_backwards() -> None:
 
 @pytest.mark.parametrize("bath", [NoseHoover, Langevin], ids=["nose_hoover", "langevin"])
 def test_a_bath_holds_its_temperature(bath) -> None:
-    atoms = argon(3)
-    potential = lj_potential(atoms)
+    atoms = cluster()
+    potential = smooth_lj(atoms)
     stage = bath(3000, 30.0)
     states = run_md(
         warm(atoms, potential, 30.0), potential, [stage], timestep_fs=5.0, limits=LIMITS
@@ -80,8 +79,8 @@ def test_a_ramp_goes_in_a_straight_line() -> None:
     assert stage.temperature_at(50) == pytest.approx(101.0)
     assert stage.temperature_at(99) == pytest.approx(199.0)
     assert stage.temperature_at(149) == pytest.approx(299.0)
-    atoms = argon(3)
-    potential = lj_potential(atoms)
+    atoms = cluster()
+    potential = smooth_lj(atoms)
     ramp = Langevin(2000, 5.0, 0.02, final_temperature_K=30.0)
     states = list(run_md(warm(atoms, potential, 5.0), potential, [NVE(10), ramp], timestep_fs=5.0))
     late = np.mean([s.temperature(s.kinetic_energy) for s in states[-300:]])

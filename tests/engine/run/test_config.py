@@ -106,7 +106,7 @@ def test_every_field_is_described():
         for value in vars(config).values()
         if isinstance(value, type) and issubclass(value, config.Section)
     ]
-    assert len(sections) == 10
+    assert {config.RunConfig, config.OutputConfig, config.NoseHooverStage} <= set(sections)
     assert [name for section in sections for name in undescribed(section)] == []
 
 
