@@ -22,6 +22,7 @@ COMMANDS = {
     "pack": "nequip checkpoints or packages to a pair file",
     "regions": "a look at a run before it starts: its regions, their cost, the guard's findings",
     "evaluate": "errors of a pair on your frames, and how far its experts are apart",
+    "distil": "a cheap linear expert from an expensive one",
     "run": "molecular dynamics from a YAML file",
     "lammps": "the same run on LAMMPS, on any number of MPI ranks",
     "bench": "throughput of mixture, full HF, full LF and nequip, and what each stage costs",

@@ -1,0 +1,1 @@
+"""A cheap expert from an expensive one: linear least squares with exact constraints."""

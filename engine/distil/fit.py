@@ -1,0 +1,300 @@
+"""From an expensive expert and structures to a linear expert that agrees with it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from duetto.distil.elastic import Elasticity, constraints_of, elasticity
+from duetto.distil.equations import QUANTITIES, Constraints, Equations, choose_ridge, solve
+from duetto.distil.rows import empty_expert, num_unknowns, rows_of
+from duetto.distil.settings import DistilSettings
+from duetto.distil.structures import Structure, make_structures, read_structures, tensors_of
+from duetto.errors import InputError
+from duetto.experts.base import Expert, cutoff_matrix
+from duetto.experts.linear.basis import basis_of
+from duetto.experts.linear.description import LinearDescription, WallTerm
+from duetto.experts.linear.expert import LinearExpert
+from duetto.experts.pair import ExpertPair
+from duetto.potential.base import Evaluation
+from duetto.potential.mixture import Potential
+from duetto.potential.neighbors import NeighborList
+
+Say = Callable[[str], None]
+_WALL_EXPONENT = 6.0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A distilled expert and what is known of it.
+
+    Attributes:
+        expert: under the constraints. unconstrained: the same fit without them.
+        ridge: relative strength. misfits: of cross-validation, by ridge.
+        crystal: HF's crystal, or None.
+        constraints: or None.
+        equations: of the data, to look at errors by fold.
+        test: structures that the fit has not seen, and HF's evaluation of them.
+        n_structures, n_atoms, n_rows: of the data.
+        seen_pairs: [centre, neighbor] species within the cutoff in the data.
+        dropped: structures left out for large forces.
+    """
+
+    expert: LinearExpert
+    unconstrained: LinearExpert
+    ridge: float
+    misfits: dict[float, float]
+    crystal: Elasticity | None
+    constraints: Constraints | None
+    equations: Equations
+    test: list[tuple[Structure, Evaluation]]
+    n_structures: int
+    n_atoms: int
+    n_rows: int
+    seen_pairs: list[list[str]]
+    dropped: int
+
+
+def distil(hf: Expert, settings: DistilSettings, say: Say = lambda line: None) -> Fit:
+    """Fit a linear expert to HF.
+
+    Args:
+        hf: the expensive expert.
+        settings: data, shape of the expert, constraints.
+        say: is told what goes on.
+
+    Raises:
+        InputError: no structures, a species that HF does not know, constraints that cannot be met.
+    """
+    settings = _with_species(hf, settings)
+    crystal = None if settings.crystal is None else elasticity(hf, settings.crystal)
+    if crystal is not None:
+        say(
+            f"HF's crystal: a = {crystal.a:.4f} Å, B = {crystal.B:.1f}, C11 = {crystal.C11:.1f}, "
+            f"C12 = {crystal.C12:.1f}, C44 = {crystal.C44:.1f} GPa"
+        )
+    chosen = settings.species, hf.species, settings.families
+    data = read_structures(settings.data, *chosen, settings.every)
+    if crystal is not None:
+        data += make_structures(settings, hf, crystal.a)
+    if not data:
+        raise InputError(
+            f"distil: no structures of {', '.join(settings.species)} alone; name files as data, "
+            "or have some made: make.rattled=20 with a crystal"
+        )
+    description = describe(settings)
+    constraints = None
+    if crystal is not None and settings.crystal is not None:
+        constraints = constraints_of(description, settings.crystal, crystal)
+    gathered = _Gathered(hf, description, settings)
+    for structure in tqdm(data, "rows", delay=2.0, disable=None):
+        gathered.add(structure)
+    if not gathered.n_atoms:
+        raise InputError("distil: all structures have forces above largest_force")
+    free = _shifts(description)
+    ridge: float | None = settings.ridge
+    misfits: dict[float, float] = {}
+    if ridge is None:
+        ridge, misfits = choose_ridge(gathered.equations, free, constraints)
+    XX, Xy = gathered.equations.sums(gathered.equations.folds)
+    experts = [
+        gathered.expert(solve(XX, Xy, ridge, free, conditions))
+        for conditions in (constraints, None)
+    ]
+    test = read_structures(settings.test, *chosen)
+    return Fit(
+        expert=experts[0],
+        unconstrained=experts[1],
+        ridge=ridge,
+        misfits=misfits,
+        crystal=crystal,
+        constraints=constraints,
+        equations=gathered.equations,
+        test=[(one, evaluate(hf, one)) for one in tqdm(test, "test", delay=2.0, disable=None)],
+        n_structures=len(data) - gathered.dropped,
+        n_atoms=gathered.n_atoms,
+        n_rows=sum(part.rows for part in gathered.equations.parts.values()),
+        seen_pairs=gathered.seen_pairs,
+        dropped=gathered.dropped,
+    )
+
+
+def _with_species(hf: Expert, settings: DistilSettings) -> DistilSettings:
+    """Settings with species and crystal that HF knows."""
+    species = settings.species
+    if not species and settings.crystal is not None:
+        species = (settings.crystal.symbol,)
+    if not species:
+        species = hf.species
+    for name in species:
+        if name not in hf.species:
+            known = ", ".join(hf.species)
+            raise InputError(f"distil.species: got {name}; allowed: what HF knows, {known}")
+    if settings.crystal is not None and settings.crystal.symbol not in species:
+        raise InputError(
+            f"distil.crystal.symbol: got {settings.crystal.symbol}; allowed: {', '.join(species)}"
+        )
+    return replace(settings, species=species)
+
+
+def describe(settings: DistilSettings) -> LinearDescription:
+    """The expert's shape, one cutoff and one inner radius for all pairs of species."""
+    T = range(len(settings.species))
+
+    def everywhere(value: float) -> tuple[tuple[float, ...], ...]:
+        return tuple(tuple(value for _ in T) for _ in T)
+
+    wall = settings.wall
+    return LinearDescription(
+        species=settings.species,
+        neighbors=settings.species,
+        cutoffs=everywhere(settings.cutoff),
+        inner=everywhere(settings.inner),
+        radials=settings.radials,
+        three_body=settings.three_body,
+        four_body=settings.four_body,
+        wall=None if wall is None else WallTerm(_WALL_EXPONENT, everywhere(wall)),
+    )
+
+
+def evaluate(expert: Expert, structure: Structure, dtype: str = "float32") -> Evaluation:
+    """Energies, forces and virial of a structure by one expert alone."""
+    atoms = structure.atoms
+    potential = Potential(
+        ExpertPair(expert, None),
+        atoms.get_chemical_symbols(),
+        np.ones(len(atoms)),
+        atoms.pbc,
+        dtype=dtype,
+        skin=0.0,
+    )
+    return potential.evaluate(*tensors_of(atoms))
+
+
+def _shifts(description: LinearDescription) -> Tensor:
+    """(X,) bool, which unknowns are energies of isolated atoms."""
+    K = basis_of(description).size
+    last = torch.arange(num_unknowns(description)) % (K + 1)
+    return last == K
+
+
+class _Gathered:
+    """Normal equations of the structures seen so far, and what else a fit remembers of them."""
+
+    def __init__(self, hf: Expert, description: LinearDescription, settings: DistilSettings):
+        self.hf, self.description, self.settings = hf, description, settings
+        noise = dict(zip(QUANTITIES, settings.noise, strict=True))
+        self.equations = Equations(num_unknowns(description), noise)
+        self.n_atoms = self.dropped = 0
+        T, V = len(description.species), len(description.layout.scalar)
+        self._low = torch.full((T, V), math.inf, dtype=torch.float64)
+        self._high = torch.full((T, V), -math.inf, dtype=torch.float64)
+        self._pairs = torch.zeros(T, T, dtype=torch.bool)
+        self._groups: dict[str, int] = {}
+        self._cutoffs = cutoff_matrix(empty_expert(description))
+
+    def add(self, structure: Structure) -> None:
+        """Add a structure's rows, unless its forces are too large."""
+        labels = evaluate(self.hf, structure)
+        if float(labels.forces.abs().max()) > self.settings.largest_force:
+            self.dropped += 1
+            return
+        atoms = structure.atoms
+        index = {name: t for t, name in enumerate(self.description.species)}
+        types = torch.tensor([index[name] for name in atoms.symbols])
+        i, j, vectors = self._edges(structure, types)
+        rows = rows_of(self.description, types, i, j, vectors)
+        wall = self._wall(structure)
+        group = self._groups.setdefault(structure.group, len(self._groups))
+        fold, n = group % self.settings.folds, len(atoms)
+        add = self.equations.add
+        add(fold, "sites", rows.sites, labels.energies - wall.energies)
+        add(fold, "forces", rows.forces, (labels.forces - wall.forces).flatten())
+        # Per atom, so that large cells do not count for more than their atoms do.
+        virial = (labels.virial - wall.virial).flatten() / n
+        add(fold, "virial", rows.virial / n, virial)
+        self.n_atoms += n
+        self._pairs[types[i], types[j]] = True
+        for t in range(len(index)):
+            of_type = rows.scalars[types == t]
+            if len(of_type):
+                self._low[t] = torch.minimum(self._low[t], of_type.amin(dim=0))
+                self._high[t] = torch.maximum(self._high[t], of_type.amax(dim=0))
+
+    def _edges(self, structure: Structure, types: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        positions, cell = tensors_of(structure.atoms)
+        ranges = np.full(len(positions), float(self._cutoffs.max()))
+        lists = NeighborList(ranges, structure.atoms.pbc, 0.0)
+        lists.rebuild(positions, cell)
+        i = torch.from_numpy(np.repeat(np.arange(len(positions)), np.diff(lists.first)))
+        j = torch.from_numpy(lists.neighbor.astype(np.int64))
+        shift = torch.from_numpy(lists.shift.astype(np.float64))
+        vectors = positions[j] - positions[i] + shift @ cell
+        near = vectors.norm(dim=1) < self._cutoffs[types[i], types[j]]
+        return i[near], j[near], vectors[near]
+
+    def _wall(self, structure: Structure) -> Evaluation:
+        """What the fit need not explain."""
+        return evaluate(empty_expert(self.description), structure, "float64")
+
+    def expert(self, c: Tensor) -> LinearExpert:
+        """The expert of the unknowns c (X,)."""
+        T, K = len(self.description.species), basis_of(self.description).size
+        table = c.view(T, K + 1)
+        seen = torch.stack([self._low, self._high], dim=1)
+        seen = torch.where(seen.isfinite(), seen, torch.nan)
+        return LinearExpert(
+            self.description, table[:, K].contiguous(), table[:, :K].contiguous(), seen
+        )
+
+    @property
+    def seen_pairs(self) -> list[list[str]]:
+        """Species of centres and neighbors within the cutoff."""
+        names = self.description.species
+        return [[names[i], names[j]] for i, j in self._pairs.nonzero().tolist()]
+
+
+def cost_per_edge(expert: LinearExpert, structure: Structure) -> dict[str, float]:
+    """ns of one core per edge within the cutoff, on a large copy of a structure, float32."""
+    atoms = structure.atoms
+    copies = [
+        max(1, round((4000 / len(atoms)) ** (1 / 3))) if periodic else 1 for periodic in atoms.pbc
+    ]
+    atoms = atoms.repeat(copies)
+    potential = Potential(
+        ExpertPair(expert, None), atoms.get_chemical_symbols(), np.ones(len(atoms)), atoms.pbc
+    )
+    positions, cell = tensors_of(atoms)
+    potential.evaluate(positions, cell)
+    times = []
+    for _ in range(7):
+        start = time.process_time()
+        potential.evaluate(positions, cell)
+        times.append(time.process_time() - start)
+    lists = potential.neighbor_list
+    i = np.repeat(np.arange(len(atoms)), np.diff(lists.first))
+    vectors = atoms.positions[lists.neighbor] - atoms.positions[i]
+    vectors = vectors + lists.shift @ atoms.cell.array
+    edges = int((np.linalg.norm(vectors, axis=1) < float(cutoff_matrix(expert).max())).sum())
+    return {"ns_per_edge_and_core": 1e9 * min(times) / edges, "edges_per_atom": edges / len(atoms)}
+
+
+def provenance_of(fit: Fit, settings: DistilSettings, source: str) -> dict[str, Any]:
+    """What the pair file remembers of the fit."""
+    return {
+        "kind": "linear",
+        "distilled_from": source,
+        "seen_pairs": fit.seen_pairs,
+        "structures": fit.n_structures,
+        "atoms": fit.n_atoms,
+        "ridge": fit.ridge,
+        "data": [str(path) for path in settings.data],
+    }
