@@ -1,0 +1,170 @@
+"""Speed-up over full HF and force error of mixtures with several LF experts, as rows and a plot.
+
+    python scripts/mixture_speed.py examples/ptco/ptco.duetto examples/ptco/ptco_linear.duetto \
+        --out bench/results/mixture_speed.json --plot docs/images/mixture_linear.png
+
+Bulk platinum with a ball of atoms computed by HF. The pairs must have the same HF expert; all their
+mixtures and full HF are timed turn by turn in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.geometry import get_distances
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from duetto.environment import package_versions
+from duetto.experts.base import max_cutoff
+from duetto.experts.pair import ExpertPair
+from duetto.files import atomic_write
+from duetto.measure.bench.systems import bulk_platinum
+from duetto.measure.turns import time_in_turns
+from duetto.potential.mixture import Potential
+from duetto.report.style import INK, LF, MIXTURE, MUTED, draw_png
+
+FRACTIONS = (0.02, 0.05, 0.10, 0.20, 0.40)
+
+
+def main() -> None:
+    """Measure, write rows, draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", nargs="+", help="pair files with one HF expert in common")
+    parser.add_argument("--atoms", type=int, default=8000)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--fractions", type=float, nargs="+", default=FRACTIONS)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--plot", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    atoms = bulk_platinum(args.atoms)
+    pairs = {Path(path).stem: ExpertPair.load(path) for path in args.pairs}
+    rows = measure(atoms, pairs, args.fractions, args.rounds)
+    record = {
+        "n_atoms": len(atoms),
+        "threads": args.threads,
+        "dtype": "float32",
+        "pairs": {name: pair.content_hash for name, pair in pairs.items()},
+        "versions": package_versions(("duetto", "torch", "numpy", "numba")),
+        "rows": rows,
+    }
+    atomic_write(args.out, json.dumps(record, indent=1) + "\n")
+    if args.plot is not None:
+        atomic_write(args.plot, draw(rows))
+
+
+def ball(atoms: Atoms, fraction: float) -> NDArray[np.float64]:
+    """Weights (A,): 1 for the atoms nearest to the middle of the cell, 0 for the others."""
+    middle = atoms.cell.array.sum(axis=0) / 2
+    distance = get_distances([middle], atoms.positions, atoms.cell, atoms.pbc)[1][0]
+    weights = np.zeros(len(atoms))
+    weights[np.argsort(distance, kind="stable")[: round(fraction * len(atoms))]] = 1.0
+    return weights
+
+
+def measure(
+    atoms: Atoms, pairs: dict[str, ExpertPair], fractions: list[float], rounds: int
+) -> list[dict[str, Any]]:
+    """One row per pair and fraction."""
+    positions = torch.from_numpy(atoms.positions.copy())
+    cell = torch.from_numpy(atoms.cell.array.copy())
+
+    def potential(pair: ExpertPair, weights: NDArray[np.float64]) -> Potential:
+        made = Potential(pair, atoms.get_chemical_symbols(), weights, atoms.pbc)
+        made.evaluate(positions, cell)
+        return made
+
+    first = next(iter(pairs.values()))
+    full = potential(first, np.ones(len(atoms)))
+    exact = full.evaluate(positions, cell).forces
+    lows = {name: potential(pair, np.zeros(len(atoms))) for name, pair in pairs.items()}
+    rows = []
+    for fraction in fractions:
+        weights = ball(atoms, fraction)
+        mixtures = {name: potential(pair, weights) for name, pair in pairs.items()}
+        tasks = {
+            "full_hf": lambda: full.evaluate(positions, cell),
+            **{f"lf {n}": lambda p=p: p.evaluate(positions, cell) for n, p in lows.items()},
+            **{n: lambda p=p: p.evaluate(positions, cell) for n, p in mixtures.items()},
+        }
+        timings = time_in_turns(tasks, rounds=rounds)
+        for name, pair in pairs.items():
+            error = (mixtures[name].evaluate(positions, cell).forces - exact).numpy()
+            inside = weights == 1.0
+            core = inside & (ball_depth(atoms, inside) > 2 * max_cutoff(pair.experts["lf"]))
+            hf, lf = timings["full_hf"].minimum_ms, timings[f"lf {name}"].minimum_ms
+            mixed = timings[name].minimum_ms
+            ideal = hf / (fraction * hf + (1 - fraction) * lf)
+            rows.append(
+                {
+                    "pair": name,
+                    "lf_kind": pair.experts["lf"].kind,
+                    "complex_fraction": fraction,
+                    "full_hf_ms": hf,
+                    "full_lf_ms": lf,
+                    "mixture_ms": mixed,
+                    "speedup": hf / mixed,
+                    "of_ideal": hf / mixed / ideal,
+                    "force_rmse_complex_mev_per_angstrom": _rms(error[inside]),
+                    "force_rmse_core_mev_per_angstrom": _rms(error[core]) if core.any() else None,
+                }
+            )
+            print(rows[-1], flush=True)
+    return rows
+
+
+def ball_depth(atoms: Atoms, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(A,) Å, how far each atom is from the ball's surface, inwards."""
+    middle = atoms.cell.array.sum(axis=0) / 2
+    distance = get_distances([middle], atoms.positions, atoms.cell, atoms.pbc)[1][0]
+    depth: NDArray[np.float64] = distance[inside].max() - distance
+    return depth
+
+
+def _rms(values: NDArray[np.float64]) -> float:
+    return 1e3 * float(np.sqrt(np.mean(values**2)))
+
+
+def draw(rows: list[dict[str, Any]]) -> bytes:
+    """Speed-up, and force error in the complex region, over the complex fraction; PNG."""
+    names = list(dict.fromkeys(row["pair"] for row in rows))
+    colours = dict(zip(names, (LF, MIXTURE, MUTED, INK), strict=False))
+
+    def plot(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2)
+        for name in names:
+            chosen = [row for row in rows if row["pair"] == name]
+            percent = [100 * row["complex_fraction"] for row in chosen]
+            label = f"{chosen[0]['lf_kind']} LF"
+            speed = [row["speedup"] for row in chosen]
+            left.plot(percent, speed, "o-", color=colours[name], label=label)
+            error = [row["force_rmse_complex_mev_per_angstrom"] for row in chosen]
+            right.plot(percent, error, "o-", color=colours[name], label=label)
+        for ax in (left, right):
+            ax.set_xscale("log")
+            ticks = sorted({100 * row["complex_fraction"] for row in rows})
+            ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            ax.minorticks_off()
+            ax.set_xlabel("complex atoms (%)")
+            ax.grid(axis="y")
+        left.set_yscale("log")
+        shown = [value for value in (1, 2, 3, 5, 10, 20, 30, 50) if value <= 60]
+        left.set_yticks(shown, [f"{value}×" for value in shown])
+        left.set_ylabel("faster than full HF")
+        left.legend()
+        right.set_ylim(bottom=0.0)
+        right.set_ylabel("force error, complex region (meV/Å)")
+
+    return draw_png(plot, width=7.5, height=3.2)
+
+
+if __name__ == "__main__":
+    main()
