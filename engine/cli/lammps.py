@@ -97,19 +97,14 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
 
     from duetto.atoms.structure import read_structure
     from duetto.errors import InputError
-    from duetto.experts.pair import ExpertPair
-    from duetto.frontends.lammps.deck import Plan
+    from duetto.frontends.lammps.deck import EXPERTS, Plan
     from duetto.frontends.lammps.system import make_system
     from duetto.md.velocities import maxwell_boltzmann
     from duetto.run.config import load_config
+    from duetto.run.pair_model import open_pair
 
     config = load_config(args.config, args.overrides)
-    if config.pair is None or config.experts.hf is not None or config.experts.lf is not None:
-        raise InputError(
-            f"{args.config}: experts: LAMMPS takes the experts of a pair file; make one with "
-            "duetto pack and name it as pair"
-        )
-    pair = ExpertPair.load(config.pair)
+    pair = open_pair(config)
     where = config.structure
     atoms = read_structure(where.file, frame=where.frame, repeat=where.repeat, species=pair.species)
     if config.initial_temperature_K is not None:
@@ -129,8 +124,9 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
             "(0 starts at rest)"
         )
     system = make_system(atoms, config.regions.weights(atoms), pair.species)
+    named = any(expert is not None for _, expert in config.experts)
     plan = Plan(
-        pair=config.pair.resolve(),
+        pair=(config.output.dir / EXPERTS).resolve() if named or not config.pair else config.pair,
         timestep_fs=config.timestep_fs,
         skin_A=config.skin_A,
         stages=_stages(config),
@@ -189,7 +185,7 @@ def _check(config: RunConfig, pair: ExpertPair, system: System, plan: Plan) -> i
     where = config.output.dir.resolve()
     with (
         session(["-log", "none", "-screen", "none"]) as lammps,
-        scratch_inputs(lammps, system, plan, where) as folder,
+        scratch_inputs(lammps, system, plan, where, pair) as folder,
     ):
         found = check(lammps.instance, lammps.callbacks, system, pair, plan, folder)
     if found is None:
@@ -208,14 +204,14 @@ def _run(
     folder, title = config.output.dir.resolve(), f"{Path(args.config).name} of Duetto"
     if args.write:
         _require_unused(folder, args)
-        write_inputs(system, plan, folder, title)
+        write_inputs(system, plan, folder, title, pair)
         print(f"{folder / DECK}: run it with mpirun -n N duetto lammps {folder / DECK}")
         return 0
     with session(["-log", "none", *(["-screen", "none"] if args.json else [])]) as lammps:
         if lammps.rank == 0:
             _require_unused(folder, args)
             plan = _with_costs(lammps, pair, system, plan)
-            write_inputs(system, plan, folder, title)
+            write_inputs(system, plan, folder, title, pair)
         lammps.callbacks.wait_for_all()
         lammps.instance.command(f"log {folder / LOG}")
         lammps.instance.file(str(folder / DECK))

