@@ -125,8 +125,9 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
         )
     system = make_system(atoms, config.regions.weights(atoms), pair.species)
     named = any(expert is not None for _, expert in config.experts)
+    own = config.output.dir / EXPERTS if named or config.pair is None else config.pair
     plan = Plan(
-        pair=(config.output.dir / EXPERTS).resolve() if named or not config.pair else config.pair,
+        pair=own.resolve(),
         timestep_fs=config.timestep_fs,
         skin_A=config.skin_A,
         stages=_stages(config),
