@@ -183,6 +183,7 @@ def with_evaluation(state: State, evaluation: Evaluation) -> State:
         forces=evaluation.forces,
         virial=evaluation.virial,
         slow_forces=evaluation.slow_forces,
+        weights=state.weights if evaluation.weights is None else evaluation.weights,
     )
 
 

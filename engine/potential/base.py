@@ -28,6 +28,8 @@ class Evaluation:
             weighted, NaN where the expert does not compute it. Groups evaluated together share it.
         slow_forces: (A, 3) float64, eV/Å, the part of `forces` that acts at long intervals; None
             where time is not split.
+        weights: (A,) float64, w of HF at these positions where weights follow atoms; None where
+            they stay as they were.
     """
 
     energy: float
@@ -36,6 +38,7 @@ class Evaluation:
     virial: Tensor
     site_energies: dict[str, Tensor] = field(default_factory=dict)
     slow_forces: Tensor | None = None
+    weights: Tensor | None = None
 
 
 class ListOfNeighbors(Protocol):

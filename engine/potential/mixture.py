@@ -133,7 +133,7 @@ class Potential:
         """
         w = checked_weights(weights, len(self.species))
         terms = mixture_terms(w)
-        work = _with_known_centres(self._divide([terms], active), self._work)
+        work = with_known_centres(self._divide([terms], active), self._work)
         same = len(work) == len(self._work) and all(
             new.centres is old.centres for new, old in zip(work, self._work, strict=True)
         )
@@ -175,7 +175,7 @@ class Potential:
         for known, work in self._groups:
             if known is groups:
                 return work
-        work = _with_known_centres(self._divide(groups), self._work)
+        work = with_known_centres(self._divide(groups), self._work)
         self._groups.append((groups, work))
         return work
 
@@ -314,7 +314,7 @@ class Potential:
         return error
 
 
-def _with_known_centres(work: list[ExpertWork], known: Sequence[ExpertWork]) -> list[ExpertWork]:
+def with_known_centres(work: list[ExpertWork], known: Sequence[ExpertWork]) -> list[ExpertWork]:
     """The same work; where its centres are those of earlier work, with that very array.
 
     Backends plan by centres, and keep a plan as long as the array is the same.

@@ -79,7 +79,7 @@ class NeighborList:
         self.reference = self._cell = None  # not valid, should the search fail
         self.neighbor = np.zeros(0, dtype=np.int32)  # its memory is free for the new list
         self.shift = np.zeros((0, 3), dtype=np.int16)
-        reach_squared = (self.ranges + self.skin) ** 2
+        reach_squared = np.maximum(self.ranges + self.skin, 0.0) ** 2
         box = complete_basis(cell, self.pbc)
         bins = _Bins(positions, box, self.pbc, float(self.ranges.max(initial=0.0)) + self.skin)
         first = np.zeros(len(positions) + 1, dtype=np.int64)
