@@ -59,8 +59,10 @@ def between_steps(
     evaluation = partition.between_steps(
         state.step, state.positions, state.cell, potential, rebuilt=rebuilt
     )
-    if evaluation is None:
+    rebuilds = potential.n_rebuilds - before
+    if evaluation is not None:
+        state = with_evaluation(state, evaluation)
+    elif not rebuilds:
         return state
-    state = with_evaluation(state, evaluation)
     state = replace(state, e_repartition=partition.e_repartition)
-    return with_list(state, potential, potential.n_rebuilds - before)
+    return with_list(state, potential, rebuilds)

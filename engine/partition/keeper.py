@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from duetto.atoms.periodic import Array
 from duetto.errors import RunStopped
 from duetto.partition.guard import ALWAYS_STOPS, Guard, Watch
 from duetto.partition.ledger import Ledger
+from duetto.partition.ramp import Ramp
 from duetto.partition.rules import Finding, Start
+from duetto.partition.update import Updating
 
 if TYPE_CHECKING:
     from duetto.experts.pair import ExpertPair
@@ -32,8 +35,8 @@ class Potential(Protocol):
 
     weights: Any
 
-    def set_weights(self, weights: Any) -> None:
-        """Change the partition to `weights` (A,)."""
+    def set_weights(self, weights: Any, active: Any = None, ahead: Any = None) -> None:
+        """Change the partition to `weights` (A,), and say which are next."""
 
     def evaluate(self, positions: Any, cell: Any) -> Any:
         """Energy, forces and virial."""
@@ -69,6 +72,7 @@ class Keeper:
     Attributes:
         guard: what is watched for, and the policy.
         ledger: the weights, and what their changes have cost.
+        updating: how the partition is resolved again, None where it is not.
         events: what the guard found, in order.
         step: of the last look.
     """
@@ -80,21 +84,60 @@ class Keeper:
         species: Sequence[str],
         weights: npt.ArrayLike,
         pbc: npt.ArrayLike,
+        *,
+        updating: Updating | None = None,
+        following: bool = False,
     ) -> None:
-        """Keep `weights` (A,) of atoms of `species` (A,), periodic along `pbc` (3,)."""
+        """Keep a partition.
+
+        Args:
+            guard: what to watch for.
+            pair: the experts.
+            species: (A,) chemical symbols.
+            weights: (A,); where they follow atoms, those that do not move.
+            pbc: (3,) which directions are periodic.
+            updating: resolves the partition again.
+            following: whether the potential's weights follow atoms.
+        """
         self.guard = guard
+        self.updating = updating
         self.ledger = Ledger(weights)
         self.events: list[GuardEvent] = []
         self.step = 0
         self._watch = Watch(guard, pair, species, pbc)
+        # A region that moves keeps its distance by itself.
+        self._watch.shell = updating is None and not following
+        self._following = following
+        self._ramp = None if updating is None else Ramp(updating)
         self._has_hf = pair.hf is not None
         self._warned: dict[str, set[int]] = {}
         self._seen: dict[str, Any] | None = None  # what `state_dict` tells of the last look
 
     @classmethod
-    def of(cls, guard: Guard, potential: Any) -> Keeper:
+    def of(cls, guard: Guard, potential: Any, updating: Updating | None = None) -> Keeper:
         """Keep the partition that `potential` has now."""
-        return cls(guard, potential.pair, potential.species, potential.weights, potential.pbc)
+        static = getattr(potential, "static", None)
+        return cls(
+            guard,
+            potential.pair,
+            potential.species,
+            potential.weights if static is None else static,
+            potential.pbc,
+            updating=updating,
+            following=static is not None,
+        )
+
+    def begin(self, potential: Any) -> None:
+        """Resolve at the start what only the potential knows; nothing is booked."""
+        if self.updating is not None and self.updating.needs_potential:
+            self.updating.begin(potential)
+            self.ledger = Ledger(self.updating.target)
+            potential.set_weights(self.ledger.weights)
+
+    def restore(self, potential: Any) -> None:
+        """Put a potential to which a run is resumed where it was; its list comes after."""
+        if self._ramp is not None:
+            self._ramp.instruct(potential, self.ledger.weights)
 
     @property
     def e_repartition(self) -> float:
@@ -104,7 +147,7 @@ class Keeper:
     @property
     def changes_weights(self) -> bool:
         """Whether weights may change, so that the host must see every step."""
-        return self.guard.policy == "promote"
+        return self.guard.policy == "promote" or self.updating is not None
 
     @property
     def start(self) -> Start | None:
@@ -123,14 +166,14 @@ class Keeper:
             RunStopped: a finding that the policy does not allow.
             InputError: at the first look, the guard's settings do not fit the structure.
         """
-        findings = self._findings(step, positions, cell)
+        findings = self._findings(step, positions, cell, self.ledger.weights)
         if findings and self.guard.policy == "promote":
             self._stop(findings[0])
 
     def between_steps(
         self, step: int, positions: Any, cell: Any, potential: Potential, *, rebuilt: bool
     ) -> Any | None:
-        """Look, if the neighbour list was `rebuilt` in this step, and change what must change.
+        """Ramp weights, look, if the neighbour list was `rebuilt` in this step, mend, update.
 
         Args:
             step: that has just ended.
@@ -145,14 +188,18 @@ class Keeper:
         Raises:
             RunStopped, InputError: as `look`.
         """
-        if not rebuilt:
-            return None
-        findings = self._findings(step, positions, cell)
-        if not findings:
-            return None
-        self._promote(findings, positions, cell, potential)
-        potential.set_weights(self.ledger.weights)
-        return potential.evaluate(positions, cell)
+        evaluation = None
+        if self._ramp is not None:
+            evaluation = self._ramp.step(step, positions, cell, potential, self.ledger)
+        if rebuilt:
+            weights = np.array(potential.weights)
+            findings = self._findings(step, positions, cell, weights)
+            if findings:
+                self._promote(findings, positions, cell, potential, weights)
+                evaluation = self._with_promoted(findings, positions, cell, potential)
+        if self._ramp is not None:
+            self._ramp.update(step, positions, cell, potential, self.ledger.weights)
+        return evaluation
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain data, the weights aside, from which `load_state_dict` resumes.
@@ -167,7 +214,12 @@ class Keeper:
                 "start": None if start is None else asdict(start),
                 "warned": {check: sorted(atoms) for check, atoms in self._warned.items()},
             }
-        return {**self._seen, "ledger": self.ledger.state_dict()}
+        state = {**self._seen, "ledger": self.ledger.state_dict()}
+        if self._ramp is not None:
+            state["ramp"] = self._ramp.state_dict()
+        if self._following:
+            state["static"] = self.ledger.weights
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where `state_dict` was called, also after a detour through JSON."""
@@ -184,13 +236,15 @@ class Keeper:
         )
         self._warned = {check: set(atoms) for check, atoms in state["warned"].items()}
         self.ledger.load_state_dict(state["ledger"])
+        if self._ramp is not None:
+            self._ramp.load_state_dict(state["ramp"])
         self._seen = None
 
-    def _findings(self, step: int, positions: Any, cell: Any) -> list[Finding]:
+    def _findings(self, step: int, positions: Any, cell: Any, weights: Any) -> list[Finding]:
         """Look; what is left for promotion to mend."""
         self.step = step
         self._seen = None
-        now = self._watch.at(_numpy(positions), _numpy(cell), self.ledger.weights)
+        now = self._watch.at(_numpy(positions), _numpy(cell), weights)
         findings = self._watch.look(now)
         for finding in findings:
             if finding.check == "position":
@@ -226,10 +280,26 @@ class Keeper:
             warned.update(fresh.atoms.tolist())
             log.warning("%s", self._record(fresh, "warned").message)
 
-    def _promote(
+    def _with_promoted(
         self, findings: list[Finding], positions: Any, cell: Any, potential: Potential
+    ) -> Any:
+        """The evaluation after a promotion; a partition that is updated keeps it."""
+        if self._ramp is None:
+            potential.set_weights(self.ledger.weights)
+        else:
+            self._ramp.pin(np.concatenate([finding.atoms for finding in findings]))
+            self._ramp.instruct(potential, self.ledger.weights)
+        return potential.evaluate(positions, cell)
+
+    def _promote(
+        self,
+        findings: list[Finding],
+        positions: Any,
+        cell: Any,
+        potential: Potential,
+        weights: Array,
     ) -> None:
-        """Raise the atoms found to w = 1 and book the change of the energy."""
+        """Raise the atoms found from their `weights` to w = 1 and book the change of the energy."""
         if not self._has_hf:
             self._stop(findings[0])
         concerned = np.unique(np.concatenate([finding.atoms for finding in findings]))
@@ -239,9 +309,10 @@ class Keeper:
             rest = finding.without(raised)
             if rest is None:
                 continue
-            if not math.isfinite(self.ledger.cost(rest.atoms, 1.0, e_hf, e_lf)):
+            now = weights if self._following else None
+            if not math.isfinite(self.ledger.cost(rest.atoms, 1.0, e_hf, e_lf, now)):
                 self._stop(rest)
-            change = self.ledger.change(rest.atoms, 1.0, e_hf, e_lf)
+            change = self.ledger.change(rest.atoms, 1.0, e_hf, e_lf, now)
             raised.update(rest.atoms.tolist())
             event = self._record(rest, "promoted", change)
             log.warning("%s; promoted, %+.6f eV", event.message, change)

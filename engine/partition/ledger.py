@@ -43,7 +43,14 @@ class Ledger:
         """(A,) float64, w of the HF expert per atom; cannot be written to."""
         return self._weights
 
-    def cost(self, atoms: Atoms, to: float | Array, e_hf: Array, e_lf: Array) -> float:
+    def cost(
+        self,
+        atoms: Atoms,
+        to: float | Array,
+        e_hf: Array,
+        e_lf: Array,
+        now: Array | None = None,
+    ) -> float:
         """What changing the weights of `atoms` (n,) to `to` would cost, eV.
 
         Args:
@@ -51,15 +58,25 @@ class Ledger:
             to: (n,) or one number for all.
             e_hf, e_lf: (A,) eV, each expert's energy per atom, of which only those of `atoms`
                 are read.
+            now: (A,) the weights in force, where they follow atoms and are above the ledger's;
+                None: those of the ledger.
         """
-        return float(np.sum((to - self._weights[atoms]) * (e_hf - e_lf)[atoms]))
+        before = self._weights if now is None else now
+        return float(np.sum((to - before[atoms]) * (e_hf - e_lf)[atoms]))
 
-    def change(self, atoms: Atoms, to: float | Array, e_hf: Array, e_lf: Array) -> float:
+    def change(
+        self,
+        atoms: Atoms,
+        to: float | Array,
+        e_hf: Array,
+        e_lf: Array,
+        now: Array | None = None,
+    ) -> float:
         """Change the weights of `atoms` and book what it costs; see `cost`."""
-        change = self.cost(atoms, to, e_hf, e_lf)
+        change = self.cost(atoms, to, e_hf, e_lf, now)
         weights = self._weights.copy()
         weights[atoms] = to
-        step = weights[atoms] - self._weights[atoms]
+        step = weights[atoms] - (self._weights if now is None else now)[atoms]
         self.e_repartition += change
         self.work += float(np.abs(step * (e_hf - e_lf)[atoms]).sum())
         self.changed += float(np.abs(step).sum())

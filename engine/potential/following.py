@@ -72,7 +72,7 @@ class FollowingPotential(Potential):
             if role not in self.pair.experts:
                 raise InputError(f"regions.follow: needs both experts, and the pair lacks {role}")
 
-    def set_weights(self, weights: ArrayLike, active: Any = None) -> None:
+    def set_weights(self, weights: ArrayLike, active: Any = None, ahead: Any = None) -> None:
         """Change the weights that do not move; the list is built anew at the next evaluation."""
         self.static = checked_weights(weights, len(self.species))
         self.static[self.following.seeds] = 1.0

@@ -57,6 +57,7 @@ class Potential:
         weights: (A,) float64, w_i.
         terms: whose sum the energy is.
         neighbor_list: the list in use.
+        ahead: what `evaluate` found last by the weights of the next step, where those are known.
     """
 
     def __init__(
@@ -113,10 +114,14 @@ class Potential:
         self._work: list[ExpertWork] = []
         self.n_rebuilds = 0
         self.neighbor_list: Any = None
+        self.ahead: Evaluation | None = None
         self.set_weights(weights)
 
     def set_weights(
-        self, weights: ArrayLike, active: Mapping[str, NDArray[np.bool_]] | None = None
+        self,
+        weights: ArrayLike,
+        active: Mapping[str, NDArray[np.bool_]] | None = None,
+        ahead: ArrayLike | None = None,
     ) -> None:
         """Change the partition.
 
@@ -127,13 +132,18 @@ class Potential:
             weights: (A,) numbers in [0, 1].
             active: by role, (A,) atoms that the expert computes although they may have no weight
                 there now: a partition that moves changes weights among them without a new list.
+            ahead: (A,) weights that will be in force next. `evaluate` then finds energy and forces
+                by both, each expert asked once; those of the next are left in `ahead`.
 
         Raises:
             InputError: a weight is out of range, or asks for an expert that is not there.
         """
         w = checked_weights(weights, len(self.species))
         terms = mixture_terms(w)
-        work = with_known_centres(self._divide([terms], active), self._work)
+        groups = [terms]
+        if ahead is not None:
+            groups.append(mixture_terms(checked_weights(ahead, len(self.species))))
+        work = with_known_centres(self._divide(groups, active), self._work)
         same = len(work) == len(self._work) and all(
             new.centres is old.centres for new, old in zip(work, self._work, strict=True)
         )
@@ -200,7 +210,9 @@ class Potential:
             InputError: a position is not finite or the cell is flat.
         """
         self._bring_list_up_to_date(positions, cell)
-        return self.backend.evaluate(positions, cell, self.neighbor_list, self._work)[0]
+        found = self.backend.evaluate(positions, cell, self.neighbor_list, self._work)
+        self.ahead = found[1] if len(found) > 1 else None
+        return found[0]
 
     def evaluate_terms(
         self, positions: Tensor, cell: Tensor, groups: Sequence[Sequence[Term]]
@@ -279,6 +291,36 @@ class Potential:
         neighbors.rebuild(positions, cell)
         sites = self.backend.evaluate(positions, cell, neighbors, work)[0].site_energies
         return sites["hf"], sites["lf"]
+
+    @property
+    def reach(self) -> float:
+        """How far the experts see, Å."""
+        return max(self._reach.values())
+
+    def expert_forces(
+        self, positions: Tensor, cell: Tensor, centres: ArrayLike
+    ) -> tuple[Tensor, Tensor]:
+        """Forces by the energies of some centres alone, once by HF and once by LF.
+
+        Args:
+            positions: (A, 3) float64, Å.
+            cell: (3, 3) float64, Å.
+            centres: indices.
+
+        Returns:
+            Two times (A, 3) float64, eV/Å: an atom's force is whole where all centres within
+            `reach` of it are among them.
+
+        Raises:
+            InputError: the pair lacks an expert or an expert does not know a species.
+        """
+        chosen = np.zeros(len(self.species))
+        chosen[np.asarray(centres, dtype=np.int64)] = 1.0
+        work = self._divide([[Term("hf", chosen)], [Term("lf", chosen)]])
+        neighbors = self._new_list(work, self._ranges(work), 0.0)
+        neighbors.rebuild(positions, cell)
+        by_hf, by_lf = self.backend.evaluate(positions, cell, neighbors, work)
+        return by_hf.forces, by_lf.forces
 
     def self_check(self, positions: Tensor, cell: Tensor) -> float:
         """Compare the backend with the reference on a few of these atoms.

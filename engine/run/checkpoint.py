@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 from safetensors.torch import save
@@ -19,6 +20,7 @@ from duetto.run.append import OutputStopped
 
 FORMAT = "duetto-checkpoint"
 FORMAT_VERSION = 1
+ARRAY = "array of this file"
 
 TENSORS = (
     "masses",
@@ -46,7 +48,7 @@ NUMBERS = (
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: State, record: dict[str, Any]) -> None:
-    """Write `state` and `record` (plain JSON) to `path`, whole or not at all.
+    """Write `state` and `record` (plain JSON, and arrays) to `path`, whole or not at all.
 
     Raises:
         OutputStopped: the disk is full or the file cannot be written; an older checkpoint at
@@ -60,6 +62,7 @@ def save_checkpoint(path: str | os.PathLike[str], state: State, record: dict[str
     tensors["species"] = torch.tensor([atomic_numbers[symbol] for symbol in state.species])
     tensors["pbc"] = torch.tensor(state.pbc)
     tensors["generator"] = state.generator.get_state()
+    record = _without_arrays(record, "record", tensors)
     # JSON writes the shortest text that reads back to the same float64.
     numbers = {name: getattr(state, name) for name in NUMBERS}
     header = json.dumps({"state": numbers, "record": record, "device": state.generator.device.type})
@@ -104,7 +107,26 @@ def load_checkpoint(
             f"{path}: the run was on {header['device']}, and cannot go on bit for bit on "
             f"{device.type}; set device: {header['device']}"
         )
-    return _state(header["state"], tensors, device), header["record"]
+    return _state(header["state"], tensors, device), _with_arrays(header["record"], tensors)
+
+
+def _without_arrays(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """The same with every array named in its place, and put among the tensors by that name."""
+    if isinstance(value, dict):
+        return {key: _without_arrays(v, f"{name}.{key}", tensors) for key, v in value.items()}
+    if isinstance(value, np.ndarray):
+        tensors[name] = torch.from_numpy(np.array(value))
+        return {ARRAY: name}
+    return value
+
+
+def _with_arrays(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """The inverse of `_without_arrays`."""
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {ARRAY}:
+        return tensors[value[ARRAY]].numpy()
+    return {key: _with_arrays(v, tensors) for key, v in value.items()}
 
 
 def _state(numbers: dict[str, Any], tensors: dict[str, Tensor], device: torch.device) -> State:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from duetto.environment import choose_device
+from duetto.errors import InputError
 from duetto.experts.pair import ROLES, ExpertPair
 from duetto.md.state import State
+from duetto.potential.following import Following, FollowingPotential
 from duetto.potential.mixture import Potential
 from duetto.potential.region_backend import RegionBackend
 from duetto.potential.split import SplitPotential
@@ -45,26 +47,50 @@ class PairModel:
         """Equal for equal potentials."""
         return self.pair.content_hash
 
-    def potential(self, species: Sequence[str], weights: Any, pbc: Sequence[bool]) -> Potential:
-        """The potential of atoms of `species` with `weights` (A,) and periodicity (3,)."""
-        kind = Potential
-        if inner_steps(self.config) > 1:
+    def potential(
+        self,
+        species: Sequence[str],
+        weights: Any,
+        pbc: Sequence[bool],
+        following: Following | None = None,
+    ) -> Potential:
+        """The potential of atoms of `species` with `weights` (A,) and periodicity (3,).
+
+        Args:
+            species: (A,) chemical symbols.
+            weights: (A,); where the partition follows atoms, those that do not move.
+            pbc: (3,).
+            following: what the weights follow.
+        """
+        settings: dict[str, Any] = {
+            "device": str(self.device),
+            "dtype": self.config.dtype,
+            "backend": self.config.backend,
+            "precision": self.config.precision,
+            "skin": self.config.skin_A,
+        }
+        split = inner_steps(self.config) > 1
+        if split:
+            self._require_standing_still()
             require_low_fidelity_everywhere(self.pair, species, self.config.pair_name)
             warn_beyond_measured(self.pair, self.config)
-            kind = SplitPotential
-        potential = kind(
-            self.pair,
-            species,
-            weights,
-            pbc,
-            device=str(self.device),
-            dtype=self.config.dtype,
-            backend=self.config.backend,
-            precision=self.config.precision,
-            skin=self.config.skin_A,
-        )
+        if following is not None:
+            potential: Potential = FollowingPotential(
+                self.pair, species, weights, pbc, following=following, **settings
+            )
+        else:
+            kind = SplitPotential if split else Potential
+            potential = kind(self.pair, species, weights, pbc, **settings)
         self.backend, self.precision = potential.backend.name, potential.precision
         return potential
+
+    def _require_standing_still(self) -> None:
+        for name in ("follow", "update"):
+            if getattr(self.config.regions, name) is not None:
+                raise InputError(
+                    f"multiple_timestep: not with regions.{name}, whose weights move; leave one "
+                    "of them out"
+                )
 
     def describe(self) -> dict[str, str]:
         """Device, dtype, backend and the precision of matrix products."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from ase import Atoms
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -29,6 +30,8 @@ from duetto.md.state import Potential, State, initial_state
 from duetto.partition.guard import Guard
 from duetto.partition.keeper import Keeper
 from duetto.partition.regions import count_regions
+from duetto.partition.update import Updating
+from duetto.potential.following import Following
 from duetto.run.append import OutputStopped
 from duetto.run.checkpoint import load_checkpoint
 from duetto.run.config import (
@@ -68,8 +71,17 @@ class Model(Protocol):
     def content_hash(self) -> str:
         """Equal for equal potentials."""
 
-    def potential(self, species: Sequence[str], weights: Any, pbc: Sequence[bool]) -> Potential:
-        """The potential of atoms of `species` with `weights` (A,) and periodicity (3,)."""
+    def potential(
+        self,
+        species: Sequence[str],
+        weights: Any,
+        pbc: Sequence[bool],
+        following: Following | None = None,
+    ) -> Potential:
+        """The potential of atoms of `species` with `weights` (A,) and periodicity (3,).
+
+        Where weights follow atoms, it is given `following` besides.
+        """
 
     def describe(self) -> dict[str, str]:
         """Device, dtype, backend: what to tell the user."""
@@ -86,6 +98,7 @@ class _Run:
     kept: dict[str, Any]  # what the keeper knew at `state`, which it may already be past
     state: State
     structure_digest: str  # SHA-256 of the structure file
+    seeds: Any = None  # (S,) the atoms that the weights follow, None where they do not
     sizes: dict[str, int] | None = None  # bytes of the output files, None for a new run
 
     def record(self) -> dict[str, Any]:
@@ -95,6 +108,7 @@ class _Run:
             "pair": self.model.content_hash,
             "structure": self.structure_digest,
             "partition": self.kept,
+            "seeds": self.seeds,
             "threads": torch.get_num_threads(),
         }
 
@@ -169,9 +183,19 @@ def _start(config: RunConfig, model: Model) -> _Run:
     )
     for line in doubts(config, atoms):
         log.warning("%s", line)
-    weights = config.regions.weights(atoms)
+    regions, updating = config.regions, None
+    if regions.update is None:
+        weights = regions.static_weights(atoms)
+    else:
+        updating = Updating(regions, atoms)
+        updating.begin()
+        weights = updating.target
+    seeds = None if regions.follow is None else regions.follow.select(atoms)
+    species, pbc = atoms.get_chemical_symbols(), atoms.pbc.tolist()
+    potential = _potential(config, model, species, weights, pbc, seeds)
+    keeper = Keeper.of(Guard.from_config(config.guard), potential, updating)
+    keeper.begin(potential)
     fixed = fixed_atoms(atoms, config.fixed)
-    potential = model.potential(atoms.get_chemical_symbols(), weights, atoms.pbc.tolist())
     for stage in (stage for stage in config.stages if isinstance(stage, RelaxStage)):
         atoms = relaxed(
             atoms,
@@ -181,7 +205,6 @@ def _start(config: RunConfig, model: Model) -> _Run:
             fixed=fixed,
             device=model.device,
         )
-    keeper = Keeper.of(Guard.from_config(config.guard), potential)
     state = initial_state(
         atoms,
         potential,
@@ -195,7 +218,7 @@ def _start(config: RunConfig, model: Model) -> _Run:
     check(state, limits_of(config), constant_energy=False)
     potential.self_check(state.positions, state.cell)
     digest = _digest(structure.file)
-    return _Run(config, model, potential, keeper, keeper.state_dict(), state, digest)
+    return _Run(config, model, potential, keeper, keeper.state_dict(), state, digest, seeds)
 
 
 def _resume(config: RunConfig, model: Model, where: str) -> _Run:
@@ -223,12 +246,18 @@ def _resume(config: RunConfig, model: Model, where: str) -> _Run:
             record["threads"],
             torch.get_num_threads(),
         )
-    potential = model.potential(state.species, state.weights.cpu().numpy(), state.pbc)
+    kept, seeds = record["partition"], record["seeds"]
+    weights = kept.get("static", state.weights.cpu().numpy())
+    potential = _potential(config, model, state.species, weights, state.pbc, seeds)
+    updating = None
+    if config.regions.update is not None:
+        updating = Updating(config.regions, _atoms_of(state))
+    keeper = Keeper.of(Guard.from_config(config.guard), potential, updating)
+    keeper.load_state_dict(kept)
+    keeper.restore(potential)
     if state.list_reference is not None:
         potential.rebuild(state.list_reference, state.cell)
     potential.self_check(state.positions, state.cell)
-    keeper = Keeper.of(Guard.from_config(config.guard), potential)
-    keeper.load_state_dict(record["partition"])
     return _Run(
         config,
         model,
@@ -237,8 +266,30 @@ def _resume(config: RunConfig, model: Model, where: str) -> _Run:
         keeper.state_dict(),
         state,
         record["structure"],
+        seeds,
         record["sizes"],
     )
+
+
+def _potential(
+    config: RunConfig,
+    model: Model,
+    species: Sequence[str],
+    weights: Any,
+    pbc: Sequence[bool],
+    seeds: Any,
+) -> Any:
+    """The potential of a run, which follows `seeds` (S,) where the partition says so."""
+    follow = config.regions.follow
+    if follow is None:
+        return model.potential(species, weights, pbc)
+    following = Following(seeds, follow.core, follow.blend)
+    return model.potential(species, weights, pbc, following=following)
+
+
+def _atoms_of(state: State) -> Atoms:
+    positions, cell = state.positions.cpu().numpy(), state.cell.cpu().numpy()
+    return Atoms(list(state.species), positions, cell=cell, pbc=state.pbc)
 
 
 def _digest(path: Path) -> str:
@@ -302,6 +353,7 @@ def _drive(run: _Run, files: RunFiles, signals: StopSignals) -> RunSummary:
         run.config,
         run.state,
         run.model.describe(),
+        kept=run.kept,
         steps=run.state.step - first_step,
         seconds=seconds,
         stopped_by=None if signals.received is None else signals.received.name,

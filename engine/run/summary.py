@@ -7,6 +7,7 @@ import math
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
@@ -34,6 +35,12 @@ class RunSummary:
         nve_drift_meV_per_atom_per_ps: straight line through the conserved energy of the last NVE
             stage begun, None where its table has fewer than two rows.
         e_repartition_eV: booked by changed weights.
+        e_repartition_eV_per_ps: the same by simulated time: how good the pair is, and how well
+            the partition is chosen; None before time has passed.
+        repartition_work_eV_per_ps: Σ |Δw_i (E_i^HF − E_i^LF)| by simulated time, in which terms of
+            either sign do not cancel.
+        partition_changes_per_atom: how often an atom has entered or left, None where the partition
+            is not updated.
         n_rebuilds: of the neighbour list.
         steps_measured: steps since the start or resumption, to which the seconds refer.
         seconds: wall time of those steps, output included.
@@ -54,6 +61,9 @@ class RunSummary:
     temperature_K: float
     nve_drift_meV_per_atom_per_ps: float | None
     e_repartition_eV: float
+    e_repartition_eV_per_ps: float | None
+    repartition_work_eV_per_ps: float | None
+    partition_changes_per_atom: float | None
     n_rebuilds: int
     steps_measured: int
     seconds: float
@@ -72,6 +82,8 @@ class RunSummary:
         text += f"{self.temperature_K:.1f} K"
         if self.nve_drift_meV_per_atom_per_ps is not None:
             text += f", NVE drift {self.nve_drift_meV_per_atom_per_ps:.2e} meV/atom/ps"
+        if self.repartition_work_eV_per_ps:
+            text += f", {self.e_repartition_eV_per_ps:.3g} eV/ps booked by changed weights"
         if self.seconds_per_step is not None:
             text += f", {1000.0 * self.seconds_per_step:.3g} ms per step"
         return text
@@ -82,11 +94,17 @@ def summarize(
     state: State,
     computed_with: dict[str, str],
     *,
+    kept: dict[str, Any],
     steps: int,
     seconds: float,
     stopped_by: str | None,
 ) -> RunSummary:
-    """Sum up a run at `state`, after `steps` steps that took `seconds`."""
+    """Sum up a run at `state`, after `steps` steps that took `seconds`.
+
+    `kept` is what the keeper of the partition knows there.
+    """
+    picoseconds = state.time_fs / 1000.0
+    work, ramp = kept["ledger"]["work"], kept.get("ramp")
     counts = count_regions(state.weights.cpu().numpy())
     return RunSummary(
         output=str(config.output.dir),
@@ -100,6 +118,11 @@ def summarize(
         temperature_K=state.temperature(state.kinetic_energy),
         nve_drift_meV_per_atom_per_ps=_nve_drift(config, state),
         e_repartition_eV=state.e_repartition,
+        e_repartition_eV_per_ps=state.e_repartition / picoseconds if picoseconds else None,
+        repartition_work_eV_per_ps=work / picoseconds if picoseconds else None,
+        partition_changes_per_atom=(
+            None if ramp is None else float(ramp["updating"]["switches"].mean())
+        ),
         n_rebuilds=state.n_rebuilds,
         steps_measured=steps,
         seconds=seconds,

@@ -1,12 +1,13 @@
 """Regions made of regions: `any`, `all_of`, `not`, and the words `all` and `none`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ase
 import numpy as np
 
+from duetto.errors import InputError
 from duetto.partition.regions.region import Mask, ParseRegion, Region
 from duetto.settings.values import Place, entries
 
@@ -24,6 +25,30 @@ class Word:
     def to_dict(self) -> str:
         """Return the word."""
         return self.word
+
+
+SEEDS = "duetto_seeds"
+"""Array of the structure, (A,) bool, in which an updated partition says which atoms are seeds."""
+
+
+@dataclass(frozen=True)
+class SeedsWord:
+    """`seeds`: the atoms that an updated partition's quantity picks at the time."""
+
+    place: Place = field(compare=False, repr=False)
+
+    def select(self, atoms: ase.Atoms) -> Mask:
+        """Return (A,) bool; InputError where nothing picks seeds."""
+        if SEEDS not in atoms.arrays:
+            raise InputError(
+                f"{self.place.key}: got seeds, which only regions.update.seeds picks; add it, or "
+                "use another region"
+            )
+        return np.asarray(atoms.arrays[SEEDS], dtype=bool)
+
+    def to_dict(self) -> str:
+        """Return the word."""
+        return "seeds"
 
 
 @dataclass(frozen=True)

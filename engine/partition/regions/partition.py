@@ -1,7 +1,7 @@
 """From words to w: the complex region and the blend around it."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import ase
 import numpy as np
 
-from duetto.atoms.periodic import Array
+from duetto.atoms.periodic import Array, pairs_within
 from duetto.errors import InputError
 from duetto.partition.regions.geometric import distance_to
+from duetto.partition.regions.moving import Follow, Update, parse_follow, parse_update
 from duetto.partition.regions.region import Region
 from duetto.partition.regions.resolved import Partition, same_atoms, union
 from duetto.partition.regions.terms import parse_region
@@ -74,10 +75,14 @@ class Regions:
     Attributes:
         complex: the atoms that the HF expert computes alone (w = 1).
         blend: the layer around them that both compute, or None.
+        follow: what the weights follow besides, or None.
+        update: how the partition is resolved again in a run, or None.
     """
 
     complex: Region
     blend: Blend | None = None
+    follow: Follow | None = None
+    update: Update | None = None
 
     @classmethod
     def from_dict(
@@ -86,7 +91,8 @@ class Regions:
         """Read a partition from plain data, as YAML gives it.
 
         Args:
-            data: `{"complex": region, "blend": {"width": …, "profile": …}}`.
+            data: `{"complex": region, "blend": {"width": …, "profile": …}}`, and one of
+                `follow: {seeds, core, blend}` and `update: {every, …}` for one that moves.
             folder: what relative names of files start from.
             key: how errors call the place where `data` stands.
 
@@ -95,10 +101,18 @@ class Regions:
                 the path of keys, what was given and what is allowed.
         """
         place = Place(key, folder=Path(folder))
-        fields = mapping(data, place, ["complex"], ["blend"])
-        inner = parse_region(fields["complex"], place.at("complex"))
-        blend = fields.get("blend")
-        return cls(inner, None if blend is None else _parse_blend(blend, place.at("blend")))
+        required = [] if isinstance(data, Mapping) and "follow" in data else ["complex"]
+        fields = mapping(data, place, required, ["complex", "blend", "follow", "update"])
+        if "follow" in fields and "update" in fields:
+            raise InputError(f"{key}: both follow and update are given; allowed: one of them")
+        parsers = {"blend": _parse_blend, "follow": parse_follow, "update": parse_update}
+        parts: dict[str, Any] = {
+            name: parse(fields[name], place.at(name))
+            for name, parse in parsers.items()
+            if fields.get(name) is not None
+        }
+        inner = parse_region(fields.get("complex", "none"), place.at("complex"))
+        return cls(inner, **parts)
 
     def weights(self, atoms: ase.Atoms | Iterable[ase.Atoms]) -> Array:
         """Return (A,) float64 the weight w of the HF expert per atom, in [0, 1].
@@ -109,10 +123,24 @@ class Regions:
 
         Raises:
             InputError: the partition does not fit the structure (a species or an index it does
-                not have, a file of other atoms), its cell is flat or lacks a vector, or the
-                structures have not the same atoms.
+                not have, a file of other atoms), its cell is flat or lacks a vector, the
+                structures have not the same atoms, or the partition moves.
         """
+        if self.follow is not None or self.update is not None:
+            moving = "follow" if self.follow is not None else "update"
+            raise InputError(
+                f"regions.{moving}: a partition that moves has no weights of its own; only a run "
+                f"(duetto run) can use it. Here leave {moving} out"
+            )
         return union([self._weights(structure) for structure in same_atoms(atoms)])
+
+    def static_weights(self, atoms: ase.Atoms) -> Array:
+        """Return (A,) the weights that do not move: those of `complex` and `blend` alone.
+
+        Raises:
+            InputError: as for `weights`.
+        """
+        return self._weights(atoms)
 
     def partition(self, atoms: ase.Atoms | Iterable[ase.Atoms]) -> Partition:
         """Return the partition of one or several structures, to be shared by calculators.
@@ -134,7 +162,28 @@ class Regions:
         data: dict[str, Any] = {"complex": self.complex.to_dict()}
         if self.blend is not None:
             data["blend"] = self.blend.to_dict()
+        if self.follow is not None:
+            data["follow"] = self.follow.to_dict()
+        if self.update is not None:
+            data["update"] = self.update.to_dict()
         return data
+
+
+def followed(static: Array, seeds: Array, follow: Follow, atoms: ase.Atoms) -> Array:
+    """(A,) w = 1 − (1 − w_static) Π_s g((|r_i − r_s| − core) / blend), for a look before a run.
+
+    Args:
+        static: (A,) weights that do not move.
+        seeds: (S, 3) Å.
+        follow: core and blend.
+        atoms: positions, cell, pbc.
+    """
+    reach = follow.core + follow.blend
+    found = pairs_within(atoms.positions, seeds, atoms.cell.array, atoms.pbc, reach)
+    x = np.clip((found.distance - follow.core) / follow.blend, 0.0, 1.0)
+    q = 1.0 - static
+    np.multiply.at(q, found.query, x**3 * (10.0 + x * (6.0 * x - 15.0)))
+    return 1.0 - q
 
 
 def _parse_blend(value: object, place: Place) -> Blend:

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 from duetto.errors import InputError
 from duetto.partition.regions.atomic import parse_indices, parse_species
-from duetto.partition.regions.combined import Word, parse_all_of, parse_any, parse_not
+from duetto.partition.regions.combined import SeedsWord, Word, parse_all_of, parse_any, parse_not
 from duetto.partition.regions.file import parse_file
 from duetto.partition.regions.geometric import parse_box, parse_slab, parse_sphere, parse_within
 from duetto.partition.regions.layers import parse_layers
 from duetto.partition.regions.region import Parser, Region
 from duetto.settings.values import Place, shown, suggestion
 
-WORDS = ("all", "none")
+WORDS = ("all", "none", "seeds")
 
 TERMS: dict[str, Parser] = {
     "any": parse_any,
@@ -39,7 +39,7 @@ def parse_region(value: object, place: Place) -> Region:
     """
     place = place.deeper()
     if isinstance(value, str) and value in WORDS:
-        return Word(value)
+        return SeedsWord(place) if value == "seeds" else Word(value)
     if not isinstance(value, Mapping) or not value:
         near = suggestion(value, [*WORDS, *TERMS]) if isinstance(value, str) else ""
         raise place.refuse(value, ALLOWED + near)

@@ -1,0 +1,126 @@
+"""Runs whose partition moves: what they conserve, and that a cut in the middle leaves no trace."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from duetto.errors import InputError
+from duetto.run.files import SUMMARY, THERMO, TRAJECTORY
+from duetto.run.run import run
+from duetto.run.thermo import read_thermo
+from tests.pairs import mismatched_pair
+
+CONFIG = """
+structure: atoms.xyz
+pair: pair.duetto
+regions: {regions}
+guard: warn
+device: cpu
+dtype: float64
+skin_A: 0.4
+timestep_fs: 0.5
+seed: 3
+initial_temperature_K: 900
+stages: [{ensemble: nve, steps: 60}]
+limits: {temperature_K: null, energy_drift_meV_per_atom: null}
+output: {dir: whole, thermo_every: 1, trajectory_every: 20, checkpoint_every: 0}
+"""
+
+PARTITIONS = {
+    "follow": "{follow: {seeds: {indices: [0, 1]}, core: 1.5, blend: 2.0}}",
+    "within": (
+        "{complex: {within: {distance: 2.9, of: {indices: [0]}}}, blend: {width: 1.5}, "
+        "update: {every: 5, average: 10, ramp: 7, enter: 0.6, leave: 0.4}}"
+    ),
+    "coordination": (
+        "{complex: {within: {distance: 2.0, of: seeds}}, update: {every: 6, average: 6, ramp: 9, "
+        "seeds: {coordination: {cutoff: 3.0}}, enter: {min: 8}, leave: {min: 7}}}"
+    ),
+    "disagreement": (
+        "{complex: seeds, update: {every: 8, ramp: 5, seeds: {disagreement: {of: forces, "
+        "shell: 3.5}}, enter: {min: 0.8}, leave: {min: 0.7}}}"
+    ),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    atoms = bulk("Pt", "fcc", a=4.2, cubic=True).repeat((3, 2, 2))
+    atoms.symbols[[1, 10, 20]] = "C"
+    atoms.rattle(0.1, seed=1)
+    ase.io.write(tmp_path / "atoms.xyz", atoms)
+    mismatched_pair(zbl=True).save(tmp_path / "pair.duetto")
+    return tmp_path
+
+
+def go(folder: Path, partition: str, out: str, *overrides: str, **options: Any) -> Any:
+    (folder / "run.yaml").write_text(CONFIG.replace("{regions}", PARTITIONS[partition]))
+    return run(
+        folder / "run.yaml",
+        overrides=[f"output.dir={folder / out}", *overrides],
+        say=lambda line: None,
+        **options,
+    )
+
+
+def output(folder: Path, name: str) -> dict[str, bytes]:
+    return {file: (folder / name / file).read_bytes() for file in (THERMO, TRAJECTORY)}
+
+
+@pytest.mark.parametrize("partition", list(PARTITIONS))
+def test_energy_less_what_was_booked_is_conserved_and_a_cut_leaves_no_trace(
+    folder: Path, partition: str
+) -> None:
+    summary = go(folder, partition, "whole")
+    table = read_thermo(folder / "whole" / THERMO)
+    booked, kept = table["e_repartition_eV"], table["conserved_eV"]
+    assert table["n_rebuilds"][-1] > 0
+    if partition == "follow":
+        assert not booked.any()
+        exchanged = np.ptp(table["kinetic_energy_eV"])
+    else:
+        written = json.loads((folder / "whole" / SUMMARY).read_text())
+        assert (booked != 0.0).sum() > 10
+        assert written["repartition_work_eV_per_ps"] > 1.0
+        assert written["e_repartition_eV_per_ps"] == pytest.approx(booked[-1] / 0.03, rel=1e-12)
+        assert summary.partition_changes_per_atom > 0.0
+        exchanged = np.ptp(booked)
+    # Velocity Verlet's own error, not a share of what the weights gave or took.
+    assert np.ptp(kept) < 0.01 * exchanged
+    # Between two updates, in the middle of a ramp.
+    for stop in (17, 41):
+        go(folder, partition, "cut", f"stages.0.steps={stop}", overwrite=True)
+        go(folder, partition, "cut", resume=True)
+        assert output(folder, "cut") == output(folder, "whole"), stop
+
+
+def test_what_moves_twice_or_not_at_all_is_refused(folder: Path) -> None:
+    both = "{complex: all, follow: {seeds: all, core: 2, blend: 2}, update: {every: 3}}"
+    misspelt = "update: {every: 5, seeds: {cordination: {cutoff: 3}}, enter: {min: 1}}"
+    for text, message in {
+        "{follow: {seeds: {species: Au}, core: 2, blend: 2}}": "no Au in the structure",
+        "{follow: {seeds: none, core: 2, blend: 2}}": r"regions.follow.seeds: holds no atom",
+        "{follow: {seeds: all, core: -1, blend: 2}}": r"regions.follow.core: got -1",
+        "{complex: seeds}": r"regions.complex: got seeds, which only regions.update.seeds picks",
+        both: "both follow and update",
+        "{complex: all, update: {every: 0}}": r"regions.update.every: got 0",
+        "{complex: all, update: {every: 5, enter: 0.4, leave: 0.5}}": "narrower than enter",
+        f"{{complex: seeds, {misspelt}}}": 'did you mean "coordination"',
+        "{complex: seeds, update: {every: 5, seeds: {array: {name: q}}, enter: {min: 1}}}": (
+            "got 'q'; allowed: an array of the structure"
+        ),
+    }.items():
+        PARTITIONS["bad"] = text
+        try:
+            with pytest.raises(InputError, match=message):
+                go(folder, "bad", "bad")
+        finally:
+            del PARTITIONS["bad"]
+        assert not (folder / "bad" / THERMO).exists()
