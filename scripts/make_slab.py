@@ -1,6 +1,7 @@
 """Write the demo's Pt(111) slab with a quarter monolayer of CO on its upper side.
 
     python scripts/make_slab.py examples/ptco/slab.extxyz
+    python scripts/make_slab.py examples/ptco/one_co.extxyz --columns 6 --layers 5 --molecules 1
 
 One upright CO sits on top of every fourth platinum atom, in the p(2×2) pattern. The positions are
 ideal, with the lattice constant of the pair's reference, CHGNet 0.3; a run warms them up.
@@ -21,13 +22,14 @@ CO_BOND = 1.157  # Å
 VACUUM = 13.0  # Å above and below
 
 
-def make_slab(columns: int, rows: int, layers: int) -> Atoms:
+def make_slab(columns: int, rows: int, layers: int, molecules: int | None = None) -> Atoms:
     """Build the slab, periodic in x and y.
 
     Args:
         columns: platinum atoms along x, even.
         rows: close-packed rows along y, a multiple of four.
         layers: platinum layers along z.
+        molecules: how many of the sites carry one, from the first; None: all.
 
     Raises:
         ValueError: the p(2×2) pattern does not fit.
@@ -41,7 +43,7 @@ def make_slab(columns: int, rows: int, layers: int) -> Atoms:
     column = np.rint((top[:, 0] - row % 2 * bond / 2) / bond).astype(int)
     # Going two rows up shifts the oblique p(2×2) cell by one atom along the row.
     carries = (row % 2 == 0) & ((column + row // 2) % 2 == 0)
-    sites = top[carries]
+    sites = top[carries][:molecules]
     upwards = np.array([0.0, 0.0, 1.0])
     carbon = sites + PT_C_BOND * upwards
     oxygen = carbon + CO_BOND * upwards
@@ -59,8 +61,9 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--molecules", type=int, help="how many CO; default: all that fit")
     args = parser.parse_args()
-    atoms = make_slab(args.columns, args.rows, args.layers)
+    atoms = make_slab(args.columns, args.rows, args.layers, args.molecules)
     ase.io.write(args.output, atoms, format="extxyz", columns=["symbols", "positions"])
     print(f"{args.output}: {len(atoms)} atoms, {atoms.symbols.formula.count()}")
 

@@ -18,6 +18,7 @@ from duetto.atoms.structure import read_structure
 from duetto.files import atomic_write
 from duetto.measure.turns import time_in_turns
 from duetto.partition.guard import Guard, Watch
+from duetto.partition.update import start_weights
 from duetto.run.config import RunConfig
 from duetto.run.doubts import doubts
 from duetto.run.pair_model import PairModel
@@ -77,7 +78,7 @@ def start_of_run(config: RunConfig) -> Start:
     atoms = read_structure(
         structure.file, frame=structure.frame, repeat=structure.repeat, species=model.species
     )
-    return Start(config, model, atoms, config.regions.weights(atoms))
+    return Start(config, model, atoms, start_weights(config.regions, atoms))
 
 
 def look_at(start: Start, *, timed: bool, say: Callable[[str], None]) -> Look:
@@ -142,6 +143,8 @@ def _guard_findings(start: Start) -> tuple[str, ...]:
     atoms = start.atoms
     guard = Guard.from_config(start.config.guard)
     watch = Watch(guard, start.model.pair, atoms.get_chemical_symbols(), atoms.pbc)
+    regions = start.config.regions
+    watch.shell = regions.follow is None and regions.update is None
     now = watch.at(atoms.positions, atoms.cell.array, start.weights)
     return tuple(finding.message(0) for finding in watch.look(now))
 

@@ -43,7 +43,10 @@ class SplitPotential(Potential):
             )
 
     def set_weights(
-        self, weights: ArrayLike, active: Mapping[str, NDArray[np.bool_]] | None = None
+        self,
+        weights: ArrayLike,
+        active: Mapping[str, NDArray[np.bool_]] | None = None,
+        ahead: ArrayLike | None = None,
     ) -> None:
         """See `Potential.set_weights`; the list serves the low-fidelity expert on every atom."""
         super().set_weights(weights, active)

@@ -67,6 +67,7 @@ def refuse_atoms(config: RunConfig) -> None:
         InputError: as reading and resolving them would.
     """
     from duetto.atoms.structure import read_structure
+    from duetto.partition.update import start_weights
 
     structure = config.structure
     if structure.file.is_file() and structure.file.stat().st_size > MOST_BYTES:
@@ -77,7 +78,7 @@ def refuse_atoms(config: RunConfig) -> None:
         repeat=structure.repeat,
         species=_species_of_pair(config),
     )
-    config.regions.weights(atoms)
+    start_weights(config.regions, atoms)
 
 
 def _species_of_pair(config: RunConfig) -> Any:
