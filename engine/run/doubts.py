@@ -22,7 +22,10 @@ def doubts(config: RunConfig, atoms: Atoms) -> list[str]:
     Raises:
         InputError: the regions do not fit the atoms.
     """
-    return [*selection_warnings(config.regions, atoms), *_of_timestep(config.timestep_fs, atoms)]
+    lines = _of_timestep(config.timestep_fs, atoms)
+    # What an updated partition selects at the start is one moment of many.
+    moves = config.regions.update is not None
+    return lines if moves else [*selection_warnings(config.regions, atoms), *lines]
 
 
 def _of_timestep(timestep_fs: float, atoms: Atoms) -> list[str]:
