@@ -230,14 +230,18 @@ def main() -> None:
     parser.add_argument("--pair", type=Path, help="another pair file")
     parser.add_argument("--ps", type=float, default=4.0, help="simulated time of a run")
     parser.add_argument("--warm-up", type=int, default=1000, metavar="STEPS")
-    parser.add_argument("--every", type=int, nargs="+", help="numbers of inner steps")
+    parser.add_argument("--every", type=int, nargs="*", help="numbers of inner steps")
     parser.add_argument(
         "--plain", type=float, nargs="*", metavar="FS", help="steps of the baseline"
     )
     args = parser.parse_args()
     if args.system:
         case = cases()[args.system]
-        case = replace(case, pair=args.pair or case.pair, every=tuple(args.every or case.every))
+        case = replace(
+            case,
+            pair=args.pair or case.pair,
+            every=tuple(case.every if args.every is None else args.every),
+        )
         plain = case.plain_fs if args.plain is None else args.plain
         pair = ExpertPair.load(case.pair)
         state = warmed_up(case, pair, args.warm_up)
