@@ -24,6 +24,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from nve_conservation import append, provenance
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -213,6 +214,7 @@ def draw(figure: Figure, rows: list[dict[str, str]]) -> None:
                 y = [abs(float(row[key])) for row in group]
                 axes.plot(x, y, marker=marker, color=colour, label=name, markersize=4)
             axes.set_yscale("log")
+            axes.yaxis.set_minor_formatter(NullFormatter())
             axes.set_ylabel(label)
             axes.grid(True, alpha=0.5)
         panels[1, column].axhline(1e-3, color=INK, linewidth=0.8, linestyle=":")
