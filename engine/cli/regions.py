@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from duetto.measure.look import Look
+    from duetto.measure.suggest import Suggestion
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -39,15 +40,28 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="folder of picture and weights; default: regions-out",
     )
     parser.add_argument("--no-timing", action="store_true", help="do not evaluate the experts")
+    parser.add_argument(
+        "--suggest",
+        metavar="TOL",
+        type=float,
+        help=(
+            "evaluate both experts on every atom and propose the smallest region outside which "
+            "they agree to TOL, in eV for energies and eV/Å for forces"
+        ),
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else")
 
 
 def run(args: argparse.Namespace) -> int:
     """Look; return the exit code."""
+    import math
+
     from duetto.errors import InputError
     from duetto.run.config import load_config
     from duetto.run.refusals import refuse_atoms, refuse_experts
 
+    if args.suggest is not None and not (args.suggest > 0.0 and math.isfinite(args.suggest)):
+        raise InputError(f"--suggest: got {args.suggest:g}; allowed: a number above 0, such as 0.1")
     config = load_config(args.config, args.overrides)
     refuse_experts(config)
     refuse_atoms(config)
@@ -64,11 +78,42 @@ def run(args: argparse.Namespace) -> int:
         files = write_look(start, args.out)
     except OSError as error:
         raise InputError(f"--out {args.out}: cannot be written: {error.strerror}") from error
+    suggestion = None
+    if args.suggest is not None:
+        from duetto.measure.suggest import suggest
+
+        say("evaluating both experts on every atom …")
+        suggestion = suggest(start, args.suggest)
     if args.json:
-        print(json.dumps({**look.to_dict(), "files": files}, indent=2, allow_nan=False))
-    else:
-        print("\n".join([*lines(look), *(f"{kind:10s} {path}" for kind, path in files.items())]))
+        data = {**look.to_dict(), "files": files}
+        if suggestion is not None:
+            data["suggestion"] = suggestion.to_dict()
+        print(json.dumps(data, indent=2, allow_nan=False))
+        return 0
+    print("\n".join([*lines(look), *(f"{kind:10s} {path}" for kind, path in files.items())]))
+    if suggestion is not None:
+        print("\n".join(suggested(suggestion)))
     return 0
+
+
+def suggested(suggestion: Suggestion) -> list[str]:
+    """The suggestion for a person."""
+    import yaml
+
+    words = yaml.safe_dump(suggestion.complex, default_flow_style=True, width=10**6).split("\n")[0]
+    lines = [
+        f"{'suggestion':10s} complex: {words}",
+        f"{'':10s} {suggestion.n_complex} atoms; the experts differ by more than "
+        f"{suggestion.tolerance:g} eV or eV/Å on {suggestion.n_disagreeing}, at most by "
+        f"{suggestion.energy_largest_eV:.3g} eV, "
+        f"{suggestion.force_largest_eV_per_angstrom:.3g} eV/Å",
+    ]
+    if suggestion.energy_outside_eV is not None:
+        lines.append(
+            f"{'':10s} outside it at most by {suggestion.energy_outside_eV:.3g} eV, "
+            f"{suggestion.force_outside_eV_per_angstrom:.3g} eV/Å"
+        )
+    return lines
 
 
 def lines(look: Look) -> list[str]:

@@ -1,0 +1,86 @@
+"""The region that is suggested: as small as the words allow, and outside it the experts agree."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import add_adsorbate, fcc111, molecule
+
+from duetto.errors import InputError
+from duetto.measure.suggest import suggest
+
+
+class Apart:
+    """Experts whose energies and forces differ on chosen atoms."""
+
+    def __init__(self, energy: Any, force: Any) -> None:
+        self.energy, self.force = torch.as_tensor(energy), torch.as_tensor(force)
+
+    def expert_energies(self, positions: Any, cell: Any) -> Any:
+        return self.energy, torch.zeros_like(self.energy)
+
+    def expert_forces(self, positions: Any, cell: Any, centres: Any) -> Any:
+        assert len(centres) == len(positions)
+        forces = torch.zeros_like(positions)
+        forces[:, 1] = self.force
+        return forces, torch.zeros_like(forces)
+
+
+def slab() -> Atoms:
+    atoms = fcc111("Pt", (4, 4, 5), a=3.97, vacuum=7.0)
+    atoms.pbc = (True, True, False)
+    add_adsorbate(atoms, molecule("CO"), 1.85, "ontop", mol_index=1)
+    return atoms
+
+
+def asked(atoms: Atoms, apart: Any, tolerance: float = 0.1, roles: Any = ("hf", "lf")) -> Any:
+    energy = np.where(apart, 0.3, 0.02)
+    force = np.where(apart, 0.05, 0.04)
+    model = SimpleNamespace(
+        pair=SimpleNamespace(experts=dict.fromkeys(roles)),
+        device="cpu",
+        potential=lambda *_: Apart(energy, force),
+    )
+    return suggest(SimpleNamespace(atoms=atoms, model=model), tolerance)
+
+
+def test_a_molecule_and_what_is_around_it() -> None:
+    atoms = slab()
+    seeds = np.flatnonzero(atoms.numbers != 78)
+    distance = atoms.get_all_distances(mic=True)[:, seeds].min(axis=1)
+    found = asked(atoms, distance < 4.9)
+    assert found.complex == {"within": {"distance": 4.9, "of": {"species": ["C", "O"]}}} or (
+        found.complex["within"]["of"]["species"] == ["C"]
+    )
+    assert found.n_complex == found.n_disagreeing == int((distance < 4.9).sum())
+    assert (found.energy_outside_eV, found.energy_largest_eV) == (0.02, 0.3)
+    assert found.force_outside_eV_per_angstrom == pytest.approx(0.04, abs=1e-15)
+
+
+def test_surfaces_species_none_all_and_what_no_words_fit() -> None:
+    atoms = slab()
+    z = atoms.positions[:, 2].round(1)
+    layers = np.unique(z)
+    assert asked(atoms, z == layers[0]).complex == {"layers": {"axis": "z", "bottom": 1}}
+    both = asked(atoms, (z == layers[0]) | (z >= layers[4])).complex
+    ends = [{"axis": "z", "top": 3}, {"axis": "z", "bottom": 1}]
+    assert both == {"any": [{"layers": end} for end in ends]}
+    assert asked(atoms, atoms.numbers == 8).complex == {"species": ["O"]}
+    assert asked(atoms, atoms.numbers == 0).complex == "none"
+    assert asked(atoms, atoms.numbers > 0).complex == "all"
+    bare = atoms[atoms.numbers == 78]
+    bare.pbc = True
+    one = np.zeros(len(bare), dtype=bool)
+    one[40:42] = True
+    # Two atoms inside a crystal are no layer, but the layers up to theirs hold them.
+    assert asked(bare, one).n_complex >= 2
+
+
+def test_one_expert_alone_has_nobody_to_agree_with() -> None:
+    with pytest.raises(InputError, match="--suggest: the pair lacks the expert lf"):
+        asked(slab(), np.zeros(82, dtype=bool), roles=("hf",))
