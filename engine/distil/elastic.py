@@ -58,7 +58,8 @@ def elasticity(expert: Expert, crystal: Crystal) -> Elasticity:
     """Of an expert, from its energy and virial of one atom per cell, in float64.
 
     Raises:
-        InputError: no lattice constant with zero pressure is near the guess.
+        InputError: no lattice constant with zero pressure is near the guess, or the crystal is
+            not stable there.
     """
     evaluate = _cell_evaluator(expert, crystal)
 
@@ -86,6 +87,12 @@ def elasticity(expert: Expert, crystal: Crystal) -> Elasticity:
     along = slope(np.diag([1.0, 0.0, 0.0]))
     shear = slope(np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.5], [0.0, 0.5, 0.0]]))
     energy = evaluate(a, np.zeros((3, 3)))[0]
+    if not (along[0, 0] > abs(along[1, 1]) and shear[1, 2] > 0.0):
+        raise InputError(
+            f"distil.crystal: {crystal.lattice} {crystal.symbol} is not stable at {a:.3f} Å, "
+            f"where its pressure is zero: C11 = {along[0, 0]:.0f}, C12 = {along[1, 1]:.0f}, "
+            f"C44 = {shear[1, 2]:.0f} GPa; give a better guess of a, or leave crystal out"
+        )
     return Elasticity(a, energy, float(along[0, 0]), float(along[1, 1]), float(shear[1, 2]))
 
 

@@ -128,6 +128,10 @@ def solve(
     Raises:
         InputError: the constraints contradict each other or touch nothing.
     """
+    if constraints is not None and len(constraints.g) > len(Xy):
+        raise InputError(
+            f"{len(constraints.g)} constraints on {len(Xy)} coefficients; enlarge the basis"
+        )
     s = XX.diagonal().clamp(min=1e-300).sqrt()
     H = XX / s[:, None] / s + torch.diag(torch.where(free, 0.0, ridge).double())
     b = Xy / s
@@ -168,8 +172,17 @@ RIDGES = tuple(10.0**power for power in range(-12, -2))
 def choose_ridge(
     equations: Equations, free: Tensor, constraints: Constraints | None
 ) -> tuple[float, dict[float, float]]:
-    """The ridge with the least misfit on folds that were left out, and all misfits."""
+    """The ridge with the least misfit on folds that were left out, and all misfits.
+
+    Raises:
+        InputError: there is nothing to leave out.
+    """
     folds = equations.folds
+    if len(folds) < 2:
+        raise InputError(
+            "all structures are of one trajectory, so that no ridge can be chosen by "
+            "cross-validation; give more, or set ridge, such as 1e-8"
+        )
     misfits = {}
     for ridge in RIDGES:
         total = 0.0

@@ -75,6 +75,7 @@ def distil(hf: Expert, settings: DistilSettings, say: Say = lambda line: None) -
         InputError: no structures, a species that HF does not know, constraints that cannot be met.
     """
     settings = _with_species(hf, settings)
+    description = describe(settings)
     crystal = None if settings.crystal is None else elasticity(hf, settings.crystal)
     if crystal is not None:
         say(
@@ -90,7 +91,6 @@ def distil(hf: Expert, settings: DistilSettings, say: Say = lambda line: None) -
             f"distil: no structures of {', '.join(settings.species)} alone; name files as data, "
             "or have some made: make.rattled=20 with a crystal"
         )
-    description = describe(settings)
     constraints = None
     if crystal is not None and settings.crystal is not None:
         constraints = constraints_of(description, settings.crystal, crystal)

@@ -68,6 +68,8 @@ def test_constraints_that_cannot_be_met_are_refused_by_name() -> None:
     )
     with pytest.raises(InputError, match="C11, C12 depend on each other"):
         solve(XX, Xy, 1e-3, free, twice)
+    with pytest.raises(InputError, match="2 constraints on 1 coefficients"):
+        solve(XX[:1, :1], Xy[:1], 1e-3, free[:1], twice)
     with pytest.raises(InputError, match="on C44 touches no coefficient"):
         solve(XX, Xy, 1e-3, free, Constraints(("C44",), 0 * row, torch.ones(1).double()))
 
@@ -86,3 +88,11 @@ def test_cross_validation_smooths_noise_and_trusts_exact_data() -> None:
         chosen.append(choose_ridge(found, free, None)[0])
     assert chosen[0] <= 1e-9
     assert chosen[1] >= 1e-4
+
+
+def test_one_fold_cannot_be_left_out() -> None:
+    X, y = problem()
+    found = Equations(6, NOISE)
+    found.add(0, "sites", X["sites"], y["sites"])
+    with pytest.raises(InputError, match="set ridge"):
+        choose_ridge(found, torch.zeros(6, dtype=torch.bool), None)

@@ -10,45 +10,28 @@ from ase.build import bulk
 
 from duetto.cli.main import main
 from duetto.distil.elastic import constraints_of, elasticity
-from duetto.distil.fit import Fit, describe, distil, evaluate
+from duetto.distil.fit import Fit, distil, evaluate
 from duetto.distil.rows import rows_of
 from duetto.distil.settings import Crystal, DistilSettings, Made, settings_of
 from duetto.distil.structures import Structure
 from duetto.errors import InputError
-from duetto.experts.linear.basis import basis_of
 from duetto.experts.linear.expert import LinearExpert
 from duetto.experts.pair import ExpertPair
 from tests.linear_experts import SHAPES, Box, random_expert
 
+EXAMPLE = Path(__file__).parents[3] / "examples/ptco"
 PT = Crystal("Pt", "fcc", 3.97)
 SMALL = DistilSettings(
-    species=("Pt",),
-    radials=(3, 3, 3),
-    three_body=(3, 3, 2),
-    four_body=((0, 0, 0, 2),),
-    crystal=PT,
-    make=Made(strained=6, rattled=6, vacancy=3),
-    folds=3,
-    wall=None,
+    species=("Pt",), crystal=PT, make=Made(strained=6, rattled=6, vacancy=3), folds=3
 )
-
-
-def bound_expert() -> LinearExpert:
-    """A crystal that holds together: pairs that attract, and repel near; some of all the rest."""
-    description = describe(SMALL)
-    generator = torch.Generator().manual_seed(3)
-    K = basis_of(description).size
-    coefficients = 0.02 * torch.randn(1, K, generator=generator, dtype=torch.float64)
-    # Of R_0 and R_1: the force of nearest neighbours is zero near 2.8 Å.
-    coefficients[0, :3] = torch.tensor([-4.0, -6.0, 0.0])
-    seen = torch.zeros(1, 2, 3, dtype=torch.float64)
-    shift = torch.tensor([-1.0], dtype=torch.float64)
-    return LinearExpert(description, shift, coefficients, seen)
+"""Of the shape of the shipped linear expert, which is what these fits have to find again."""
 
 
 @pytest.fixture(scope="module")
 def teacher() -> LinearExpert:
-    return bound_expert()
+    expert = ExpertPair.load(EXAMPLE / "ptco_linear.duetto").lf
+    assert isinstance(expert, LinearExpert)
+    return expert
 
 
 @pytest.fixture(scope="module")
