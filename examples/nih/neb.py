@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--pair", type=Path, default=PAIR, metavar="PAIR.duetto")
     parser.add_argument("--repeat", type=int, default=4, help="cubic cells along each side")
     parser.add_argument("--images", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=60, help="at most, of each relaxation")
+    parser.add_argument("--steps", type=int, default=40, help="at most, of each relaxation")
     args = parser.parse_args()
     pair = ExpertPair.load(args.pair)
     first, last = ends(args.repeat)
