@@ -104,6 +104,12 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
     from duetto.run.pair_model import open_pair
 
     config = load_config(args.config, args.overrides)
+    for way in ("follow", "update"):
+        if getattr(config.regions, way, None) is not None:
+            raise InputError(
+                f"{args.config}: regions.{way}: partitions that move run in duetto run; LAMMPS "
+                "has static ones"
+            )
     pair = open_pair(config)
     where = config.structure
     atoms = read_structure(where.file, frame=where.frame, repeat=where.repeat, species=pair.species)

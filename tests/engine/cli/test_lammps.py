@@ -171,6 +171,13 @@ def test_bad_arguments(words: list[str], message: str, capsys: pytest.CaptureFix
     assert message in capsys.readouterr().err
 
 
+def test_partitions_that_move_are_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """LAMMPS would hold still what the configuration lets move."""
+    follow = "regions.follow={seeds: {indices: [0]}, core: 3.0, blend: 2.0}"
+    assert main(["lammps", str(config), "--write", "regions.blend=null", follow]) == 2
+    assert "regions.follow: partitions that move run in duetto run" in capsys.readouterr().err
+
+
 def test_export_wants_a_name_that_lammps_knows(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
