@@ -12,6 +12,7 @@ import pytest
 from ase.build import bulk
 
 from duetto.errors import InputError
+from duetto.experts.pair import ExpertPair
 from duetto.run.files import SUMMARY, THERMO, TRAJECTORY
 from duetto.run.run import run
 from duetto.run.thermo import read_thermo
@@ -124,3 +125,27 @@ def test_what_moves_twice_or_not_at_all_is_refused(folder: Path) -> None:
         finally:
             del PARTITIONS["bad"]
         assert not (folder / "bad" / THERMO).exists()
+
+
+@pytest.mark.parametrize("partition", ["follow", "within"])
+def test_promotion_is_booked_where_regions_move_too(folder: Path, partition: str) -> None:
+    """LF met platinum alone, so platinum beside a C that is not followed is promoted for good."""
+    pair = mismatched_pair(zbl=True)
+    seen = {"lf": {"seen_pairs": [["Pt", "Pt"], ["C", "Pt"], ["C", "C"]]}}
+    ExpertPair(pair.hf, pair.lf, seen).save(folder / "pair.duetto")
+    atoms = bulk("Pt", "fcc", a=4.2, cubic=True).repeat((3, 2, 2))
+    atoms.symbols[40] = "C"
+    atoms.rattle(0.1, seed=1)
+    ase.io.write(folder / "atoms.xyz", atoms)
+    go(folder, partition, "whole", "guard=promote")
+    table = read_thermo(folder / "whole" / THERMO)
+    booked, kept = table["e_repartition_eV"], table["conserved_eV"]
+    assert np.abs(booked[0]) > 1.0  # at the first look
+    assert np.ptp(kept) < 0.01 * np.abs(booked[0])
+    weights = ase.io.read(folder / "whole" / TRAJECTORY, index="-1").arrays["w"]
+    beside = atoms.get_distances(40, range(len(atoms)), mic=True) < 3.3
+    beside[40] = False
+    assert (weights[beside] == 1.0).all()
+    go(folder, partition, "cut", "guard=promote", "stages.0.steps=23")
+    go(folder, partition, "cut", "guard=promote", resume=True)
+    assert output(folder, "cut") == output(folder, "whole")
