@@ -5,6 +5,7 @@ Imports nequip.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -97,6 +98,35 @@ def pack(
         provenance[role] = _provenance(source, name)
     _check_species(experts)
     return ExpertPair(experts.get("hf"), experts.get("lf"), provenance), deviations
+
+
+def pair_from_nequip(
+    given: Mapping[str, Any], provenance: Mapping[str, Any] | None = None
+) -> ExpertPair:
+    """Build a pair from files or nequip models by role, each compared with nequip.
+
+    Args:
+        given: by role a path, a nequip model, or None. A model is left as it is.
+        provenance: what else the pair is to tell of itself; wins over what is found here.
+
+    Raises:
+        InputError: as for `pack`.
+    """
+    experts: dict[str, AllegroExpert] = {}
+    told: dict[str, Any] = {}
+    for role, source in given.items():
+        if source is None:
+            continue
+        if isinstance(source, nn.Module):
+            model = copy.deepcopy(source)  # the comparison turns it into float64
+        else:
+            read = read_source(str(source))
+            name, model = read.model(role)
+            told[role] = _provenance(read, name)
+        experts[role] = AllegroExpert(*expert_from_nequip(model))
+        check_against_nequip(experts[role], model)
+    _check_species(experts)
+    return ExpertPair(experts.get("hf"), experts.get("lf"), told | dict(provenance or {}))
 
 
 def _sources(files: Sequence[str], hf: str | None, lf: str | None) -> dict[str, Source]:

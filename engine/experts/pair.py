@@ -68,20 +68,16 @@ class ExpertPair:
     ) -> ExpertPair:
         """Take both experts from nequip checkpoints, packages or models; needs nequip.
 
+        Each is compared with nequip's own evaluation, and what a file tells of its training, such
+        as the pairs of species it has seen, goes into the provenance, as `duetto pack` does it.
+
         Raises:
             InputError: a file cannot be read, or a model is not an Allegro model that Duetto
                 evaluates; the unsupported part is named.
         """
-        from duetto.conversion.expert import expert_from_nequip, load_nequip
-        from duetto.experts.allegro.expert import AllegroExpert
+        from duetto.conversion.pack import pair_from_nequip
 
-        experts = {
-            role: None
-            if source is None
-            else AllegroExpert(*expert_from_nequip(load_nequip(source, role)))
-            for role, source in (("hf", hf), ("lf", lf))
-        }
-        return cls(hf=experts["hf"], lf=experts["lf"], provenance=provenance or {})
+        return pair_from_nequip({"hf": hf, "lf": lf}, provenance)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the pair file, whole or not at all."""
@@ -112,7 +108,9 @@ class ExpertPair:
             InputError: the file is missing, damaged, truncated, written by a newer version, or
                 not a pair file.
         """
-        metadata, tensors = _read(Path(path))
+        # Tensors made in the caller's inference mode could never take part in autograd.
+        with torch.inference_mode(False):
+            metadata, tensors = _read(Path(path))
         _check_format(path, metadata)
         header_text = metadata.get("header", "")
         if metadata.get("content_hash") != content_hash(header_text, tensors):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import RLock
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +31,7 @@ from duetto.potential.choice import (
     precision_of,
 )
 from duetto.potential.mixture import Potential
+from duetto.potential.turns import Turns
 from duetto.settings.values import Place, choice, number, suggestion
 
 _ARGUMENTS = (
@@ -139,7 +139,7 @@ class DuettoCalculator(Calculator):
         self._systems: dict[Any, _System] = {}
         self._key: Any = None
         self.potential: Potential | None = None
-        self._lock = RLock()
+        self._lock = Turns()
         super().__init__(label=label, atoms=atoms, directory=directory)
         self.parameters.update(self._settings)
 
@@ -222,7 +222,7 @@ class DuettoCalculator(Calculator):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock = RLock()
+        self._lock = Turns()
 
     def _checked_system(self, structure: Atoms) -> _System:
         """What is known of the structure's atoms, after a look at it if its list will be new."""

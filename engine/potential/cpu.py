@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from threading import local
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -21,6 +24,7 @@ from duetto.potential.lowering import lower_on_cpu
 from duetto.potential.neighbors import NeighborList
 from duetto.potential.one_pass import OnePassKernel, OnePassPlan
 from duetto.potential.terms import ExpertWork
+from duetto.potential.turns import Turns
 
 Array = NDArray[Any]
 
@@ -75,12 +79,19 @@ class CPUBackend:
         self.dtype = dtype
         self.experts = {role: lower_on_cpu(role, expert, dtype) for role, expert in experts.items()}
         self.threads = threads or torch.get_num_threads()
+        self._turns = Turns()
+        self._listener = Listener()
+        self._begin_anew()
+        _mend_after_forks()
+        _BACKENDS.add(self)
+
+    def _begin_anew(self) -> None:
+        """No threads and no plans: at the start, and in a forked child."""
         self._local = local()
         self._pool: ThreadPoolExecutor | None = None
         self._plans: list[_Plan | OnePassPlan] = []
         self._planned_for: tuple[Any, ...] = ()
         self._planned_with: list[Any] = []
-        self._listener = Listener()
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener` of every chunk and stage from now on."""
@@ -102,6 +113,16 @@ class CPUBackend:
         work: Sequence[ExpertWork],
     ) -> list[Evaluation]:
         """See `duetto.potential.base.Backend`."""
+        with self._turns:  # plans and their memory are for one evaluation at a time
+            return self._evaluate(positions, cell, neighbors, work)
+
+    def _evaluate(
+        self,
+        positions: Tensor,
+        cell: Tensor,
+        neighbors: ListOfNeighbors,
+        work: Sequence[ExpertWork],
+    ) -> list[Evaluation]:
         x, box = positions.detach().numpy(), cell.detach().numpy()
         self._plan(neighbors, work)
         tasks = [(plan, b) for plan in self._plans for b in range(len(plan.borders) - 1)]
@@ -287,3 +308,18 @@ def _on_atoms(plan: _Plan | OnePassPlan, n_atoms: int) -> Tensor:
     column = np.full(n_atoms, np.nan)
     column[plan.job.centres] = plan.energies
     return torch.from_numpy(column)
+
+
+_BACKENDS: WeakSet[CPUBackend] = WeakSet()
+
+
+@cache
+def _mend_after_forks() -> None:
+    """Have forked children begin anew: the threads of the parent stay behind."""
+
+    def begin_anew() -> None:
+        for backend in _BACKENDS:
+            backend._begin_anew()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=begin_anew)

@@ -34,6 +34,7 @@ from duetto.potential.terms import (
     mixture_terms,
     require_known,
 )
+from duetto.potential.turns import Turns
 
 __all__ = ["Evaluation", "Potential", "Term"]
 
@@ -98,6 +99,7 @@ class Potential:
         if not 0.0 <= skin < 100.0:
             raise InputError(f"skin {skin} Å: use a number from 0 to 100")
         self.pair = pair
+        self._turns = Turns()
         self.species = tuple(species)
         self.pbc = np.asarray(pbc, dtype=bool)
         self.device, self.dtype = device, dtype
@@ -209,10 +211,11 @@ class Potential:
         Raises:
             InputError: a position is not finite or the cell is flat.
         """
-        self._bring_list_up_to_date(positions, cell)
-        found = self.backend.evaluate(positions, cell, self.neighbor_list, self._work)
-        self.ahead = found[1] if len(found) > 1 else None
-        return found[0]
+        with self._turns:
+            self._bring_list_up_to_date(positions, cell)
+            found = self.backend.evaluate(positions, cell, self.neighbor_list, self._work)
+            self.ahead = found[1] if len(found) > 1 else None
+            return found[0]
 
     def evaluate_terms(
         self, positions: Tensor, cell: Tensor, groups: Sequence[Sequence[Term]]
@@ -230,9 +233,11 @@ class Potential:
         Raises:
             InputError: as `evaluate`; a term asks for an expert that is not there.
         """
-        self.reserve(groups)
-        self._bring_list_up_to_date(positions, cell)
-        return self.backend.evaluate(positions, cell, self.neighbor_list, self._work_of(groups))
+        with self._turns:
+            self.reserve(groups)
+            self._bring_list_up_to_date(positions, cell)
+            work = self._work_of(groups)
+            return self.backend.evaluate(positions, cell, self.neighbor_list, work)
 
     def _bring_list_up_to_date(self, positions: Tensor, cell: Tensor) -> None:
         if not self.neighbor_list.is_valid(positions, cell):

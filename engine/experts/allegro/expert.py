@@ -71,8 +71,8 @@ class AllegroExpert:
 
     def site_energies(self, edges: Edges) -> tuple[Tensor, Tensor]:
         """See `duetto.experts.base.Expert`; the network's arithmetic is in the vectors' dtype."""
-        folded = self.folded(edges.vectors.dtype, edges.vectors.device)
         with torch.inference_mode(False), torch.enable_grad():
+            folded = self.folded(edges.vectors.dtype, edges.vectors.device)
             vectors = edges.vectors.detach().clone().double().requires_grad_()
             energies = atomic_energies(
                 folded, vectors, edges.centre, edges.centre_types, edges.neighbor_types
