@@ -186,3 +186,24 @@ def test_without_nequip_one_line_says_what_to_install(
     for command in (["pack", "a.ckpt", "-o", "a.duetto"], ["train", "a.yaml"]):
         assert main(command) == 2
         assert "pip install duetto[train]" in capsys.readouterr().err
+
+
+def test_the_way_of_the_readme_checks_and_remembers_like_pack(monkeypatch) -> None:
+    """`ExpertPair.from_nequip`: compared with nequip, its model left as it is."""
+    model = build("l1_one_layer", dtype="float32")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    pair = ExpertPair.from_nequip(hf=model, provenance={"note": "mine"})
+    assert pair.provenance == {"note": "mine"}
+    for name, tensor in model.state_dict().items():
+        assert tensor.dtype == before[name].dtype
+        assert torch.equal(tensor, before[name])
+
+    real = packing.expert_from_nequip
+
+    def wrong(model):
+        architecture, weights = real(model)
+        return architecture, weights | {"energy.scale": 1.01 * weights["energy.scale"]}
+
+    monkeypatch.setattr(packing, "expert_from_nequip", wrong)
+    with pytest.raises(InputError, match="deviate from nequip's"):
+        ExpertPair.from_nequip(hf=model)
