@@ -50,5 +50,5 @@ def test_a_wrong_kernel_is_found(monkeypatch, capsys):
         check_backend("cpu", "float32")
     assert main(["doctor"]) == 1
     text = capsys.readouterr().out
-    assert "FAILED: RunStopped: backend torch" in text
+    assert "FAILED: RunStopped: backend numba" in text
     assert "verdict            does not work" in text

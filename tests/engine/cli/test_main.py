@@ -68,7 +68,7 @@ def test_exit_codes(capsys, monkeypatch, error, code, line):
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr("duetto.run.run.run", fail)
+    monkeypatch.setattr("duetto.run.refusals.refuse_early", fail)
     assert run_main(capsys, "run", "x.yaml") == (code, "", line)
 
 
@@ -76,7 +76,7 @@ def test_a_bug_is_no_bad_input(monkeypatch):
     def fail(*arguments, **options):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("duetto.run.run.run", fail)
+    monkeypatch.setattr("duetto.run.refusals.refuse_early", fail)
     with pytest.raises(ZeroDivisionError):
         main(["run", "x.yaml"])
 

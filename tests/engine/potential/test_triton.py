@@ -194,7 +194,7 @@ def test_bad_geometry_is_refused(what: str) -> None:
         atoms.positions[3, 0] = np.nan
     else:
         atoms.cell[1] = 0.0
-    with pytest.raises(InputError, match="atom 3" if what == "position" else "zero or parallel"):
+    with pytest.raises(InputError, match="atom 3" if what == "position" else "direction b is periodic"):
         evaluate(p, atoms)
 
 
