@@ -194,7 +194,8 @@ def test_bad_geometry_is_refused(what: str) -> None:
         atoms.positions[3, 0] = np.nan
     else:
         atoms.cell[1] = 0.0
-    with pytest.raises(InputError, match="atom 3" if what == "position" else "direction b is periodic"):
+    named = {"position": "atom 3", "cell": "direction b is periodic"}[what]
+    with pytest.raises(InputError, match=named):
         evaluate(p, atoms)
 
 
