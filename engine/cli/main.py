@@ -22,6 +22,7 @@ COMMANDS = {
     "pack": "nequip checkpoints or packages to a pair file",
     "regions": "a look at a run before it starts: its regions, their cost, the guard's findings",
     "evaluate": "errors of a pair on your frames, and how far its experts are apart",
+    "validate": "the physics of a pair beside its twin, and where its seam may lie",
     "distil": "a cheap linear expert from an expensive one",
     "run": "molecular dynamics from a YAML file",
     "lammps": "the same run on LAMMPS, on any number of MPI ranks",

@@ -20,8 +20,12 @@ SCAN = 0.03
 _POINTS = 13
 
 
-def read_crystal(text: str) -> tuple[str, Atoms]:
+def read_crystal(text: str, key: str = "--crystal") -> tuple[str, Atoms]:
     """A crystal from `fcc:Pt:3.98` (structure, elements, lattice constant in Å) or from a file.
+
+    Args:
+        text: the crystal.
+        key: how messages call it.
 
     Returns:
         Its name and one cell, the conventional one where ASE has it.
@@ -34,11 +38,11 @@ def read_crystal(text: str) -> tuple[str, Atoms]:
     parts = text.split(":")
     if len(parts) != 3:
         if not Path(text).is_file():
-            raise InputError(f"--crystal {text}: write it as fcc:Pt:3.98, or name a structure file")
+            raise InputError(f"{key} {text}: write it as fcc:Pt:3.98, or name a structure file")
         atoms = read_frames(text)[-1]
         check_geometry(atoms, text)
         if not atoms.pbc.all() or atoms.cell.rank < 3:
-            raise InputError(f"--crystal {text}: it is not periodic in three directions")
+            raise InputError(f"{key} {text}: it is not periodic in three directions")
         return f"{Path(text).name} ({atoms.symbols})", atoms
     structure, name, constant = parts
     try:
@@ -48,7 +52,7 @@ def read_crystal(text: str) -> tuple[str, Atoms]:
         except RuntimeError:  # no cubic cell: hcp and such
             return f"{structure} {name}", bulk(name, structure, a=a)
     except (ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"--crystal {text}: {error}") from error
+        raise InputError(f"{key} {text}: {error}") from error
 
 
 def equations_of_state(pair: ExpertPair, name: str, crystal: Atoms) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What a pair does to physics: one file per property, and the certificate of its seam."""

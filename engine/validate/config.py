@@ -1,0 +1,147 @@
+"""The configuration of a validation: every key, its unit, its range and its default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+)
+
+from duetto.errors import InputError
+from duetto.run.config import Partition, StructureConfig
+from duetto.settings.fields import FilePath, Real, Section, Whole
+from duetto.settings.messages import input_error
+from duetto.settings.values import shown
+from duetto.settings.yaml import apply_overrides, load_yaml
+
+Temperature = Annotated[Real, Field(ge=0, le=1e5)]
+Cells = Annotated[Whole, Field(ge=1, le=40)]
+
+
+def _crystal(value: Any, info: ValidationInfo) -> str:
+    """`fcc:Pt:3.98` as it is; a file's path from the configuration's folder."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ValueError("fcc:Pt:3.98 (structure, element, lattice constant in Å) or a file")
+    if value.count(":") == 2:
+        return value
+    return str(Path((info.context or {}).get("folder", "."), Path(value).expanduser()))
+
+
+def _shorthand(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
+def _ascending(values: list[float]) -> list[float]:
+    if sorted(set(values)) != values:
+        raise ValueError("ascending numbers, each once")
+    return values
+
+
+class ReferenceConfig(Section):
+    """What labelled the pair's data says of the crystal."""
+
+    source: str = Field(description="Where these numbers come from.")
+    lattice_constant_angstrom: Real | None = Field(None, gt=0, description="Å.")
+    bulk_modulus_gpa: Real | None = Field(None, gt=0, description="GPa.")
+    c11_gpa: Real | None = Field(None, description="GPa.")
+    c12_gpa: Real | None = Field(None, description="GPa.")
+    c44_gpa: Real | None = Field(None, description="GPa.")
+    vacancy_formation_ev: Real | None = Field(None, description="eV.")
+
+
+class SeamConfig(Section):
+    """A planar seam in the crystal, and what is asked of it."""
+
+    repeat: tuple[Cells, Cells, Annotated[Whole, Field(ge=2, le=80)]] = Field(
+        (2, 2, 8), description="Cells of the crystal; the seam's normal is the third axis."
+    )
+    temperatures_K: Annotated[list[Temperature], AfterValidator(_ascending)] = Field(
+        [0.0, 300.0, 900.0], min_length=1, max_length=20, description="K; 0: lattice sites."
+    )
+    warm_up_steps: Whole = Field(400, ge=1, le=10**7, description="Before the first snapshot.")
+    snapshots: Whole = Field(5, ge=1, le=10**4, description="At each temperature above 0.")
+    steps_between: Whole = Field(100, ge=1, le=10**6, description="From snapshot to snapshot.")
+    timestep_fs: Real = Field(2.0, ge=1e-4, le=100, description="fs.")
+    blends_A: Annotated[list[Annotated[Real, Field(ge=0, le=20)]], AfterValidator(_ascending)] = (
+        Field([0.0, 3.0, 5.0], min_length=1, max_length=10, description="Widths to try, Å.")
+    )
+    tolerance_mev_per_angstrom: Real = Field(
+        10.0, gt=0, le=1e4, description="Root mean square of a force component, meV/Å."
+    )
+
+
+class DynamicsConfig(Section):
+    """The run of mixture and full HF from one start."""
+
+    timestep_fs: Real = Field(1.0, ge=1e-4, le=100, description="fs.")
+    temperature_K: Real = Field(300.0, ge=0, le=1e5, description="Of the bath, K.")
+    warm_up_steps: Whole = Field(200, ge=0, le=10**9, description="Langevin, by the mixture.")
+    steps: Whole = Field(800, ge=10, le=10**9, description="At constant energy, each.")
+    snapshots: Whole = Field(10, ge=1, le=10**4, description="Compared with full HF.")
+
+
+class OutputFolder(Section):
+    """Where the results go."""
+
+    dir: FilePath = Field(
+        "validation", validate_default=True, description="Folder of all output; made if missing."
+    )
+
+
+class ValidateConfig(Section):
+    """A validation. Paths are relative to the folder of the configuration."""
+
+    structure: Annotated[StructureConfig, BeforeValidator(_shorthand)] = Field(
+        description="The atoms of dynamics and force errors, as in a run."
+    )
+    pair: FilePath = Field(description="Pair file (*.duetto) with both experts.")
+    independent: FilePath | None = Field(None, description="Its twin, trained apart; null: none.")
+    regions: Partition = Field(description="Which atoms of the structure are complex.")
+    crystal: Annotated[str, PlainValidator(_crystal)] = Field(
+        description="fcc:Pt:3.98, or a structure file; cubic, its cell the conventional one."
+    )
+    reference: ReferenceConfig | None = Field(None, description="What the experts learnt from.")
+    device: Literal["cpu"] = Field("cpu", description="Where it is computed.")
+    dtype: Literal["float64"] = Field("float64", description="Differences of energies need it.")
+    seed: Whole = Field(0, ge=0, lt=2**32, description="Of velocities and thermostats.")
+    vacancy_repeat: tuple[Cells, Cells, Cells] = Field(
+        (3, 3, 3), description="Cells of the crystal that lacks an atom."
+    )
+    seam: SeamConfig = Field({}, validate_default=True, description="The planar seam.")
+    dynamics: DynamicsConfig = Field({}, validate_default=True, description="The run.")
+    output: OutputFolder = Field({}, validate_default=True, description="What is written.")
+
+
+def load_validation(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> ValidateConfig:
+    """Read the configuration and check all of it.
+
+    Raises:
+        InputError: one line naming the file, the key, what was given and what is allowed.
+    """
+    data = load_yaml(path)
+    if not isinstance(data, dict):
+        given = "is empty" if data is None else f"holds {shown(data)}"
+        raise InputError(f"{path}: the file {given}; allowed: a mapping of keys such as pair")
+    if "structure" in data:
+        data["structure"] = _shorthand(data["structure"])
+    overridden = apply_overrides(data, overrides)
+    folder = Path(path).absolute().parent
+    try:
+        config = ValidateConfig.model_validate(data, context={"folder": folder})
+    except ValidationError as error:
+        raise input_error(error, ValidateConfig, str(path), overridden) from error
+    except RecursionError as error:
+        raise InputError(f"{path}: nested too deep") from error
+    for key, file in (("pair", config.pair), ("independent", config.independent)):
+        if file is not None and not file.is_file():
+            raise InputError(f"{path}: {key}: {file}: no such pair file")
+    return config

@@ -1,0 +1,89 @@
+"""The validation as one Markdown page, from its report alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from duetto.validate.pictures import SEAM, STATE
+
+_BULK = (
+    ("lattice_constant_angstrom", "lattice constant, Å", ".4f"),
+    ("bulk_modulus_gpa", "bulk modulus, GPa", ".1f"),
+    ("c11_gpa", "C11, GPa", ".1f"),
+    ("c12_gpa", "C12, GPa", ".1f"),
+    ("c44_gpa", "C44, GPa", ".1f"),
+    ("vacancy_formation_ev", "vacancy formation, eV", ".3f"),
+)
+_TWINS = (("pair", "co-trained"), ("independent", "trained apart"))
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The page."""
+    parts = [f"# Validation of {report['pair']}, {report['crystal']}", tables(report)]
+    parts += [f"![Equation of state]({STATE})", f"![Force error by depth]({SEAM})"]
+    parts += ["## Certificate", certificates(report)]
+    return "\n\n".join(parts) + "\n"
+
+
+def certificates(report: Mapping[str, Any]) -> str:
+    """The sentences, for the pair and its twin."""
+    subjects = [(label, report if key == "pair" else report.get(key)) for key, label in _TWINS]
+    return "\n\n".join(
+        f"**{label}** (`{found['pair']}`): {found['certificate']['sentence']}"
+        for label, found in subjects
+        if found is not None
+    )
+
+
+def tables(report: Mapping[str, Any]) -> str:
+    """All numbers of the report but the curves."""
+    found = [report] + ([report["independent"]] if "independent" in report else [])
+    labels = [label for _, label in _TWINS][: len(found)]
+    parts = []
+    for label, one in zip(labels, found, strict=True):
+        parts.append(f"Bulk, {label} (`{one['pair']}`, seed {report['seed']}):\n\n{_bulk(one)}")
+    parts.append(f"Seam and dynamics:\n\n{_rows(labels, found)}")
+    if "reference_source" in report:
+        parts.append(f"Reference: {report['reference_source']}.")
+    return "\n\n".join(parts)
+
+
+def _bulk(found: Mapping[str, Any]) -> str:
+    lines = ["| property | HF | LF | LF − HF | mixture | reference |", "|---|---|---|---|---|---|"]
+    percent = found["certificate"]["lf_minus_hf_percent"]
+    for key, name, form in _BULK:
+        row = found[key]
+        reference = format(row["reference"], form) if "reference" in row else ""
+        lines.append(
+            f"| {name} | {row['hf']:{form}} | {row['lf']:{form}} | {percent[key]:+.3g} % "
+            f"| {row['mixture']:{form}} | {reference} |"
+        )
+    return "\n".join(lines)
+
+
+def _rows(labels: list[str], found: list[Mapping[str, Any]]) -> str:
+    def line(name: str, values: list[float | None], form: str = ".3g") -> str:
+        cells = ["" if v is None else format(v, form) for v in values]
+        return f"| {name} | " + " | ".join(cells) + " |"
+
+    lines = [f"| quantity | {' | '.join(labels)} |", "|---" * (len(labels) + 1) + "|"]
+    lines.append(line("interface stress at rest, MPa", [x["interface_stress_mpa"] for x in found]))
+    for n, row in enumerate(found[0]["seam"]):
+        at = f"at {row['temperature_k']:g} K"
+        for key, name in (
+            ("force_jump_mev_per_angstrom", "force error at the seam {at}, meV/Å"),
+            ("stress_jump_mpa", "stress LF − HF {at}, MPa"),
+            ("atom_energy_mean_mev", "E_HF − E_LF per atom {at}, mean, meV"),
+            ("atom_energy_spread_mev", "E_HF − E_LF per atom {at}, spread, meV"),
+        ):
+            if key == "atom_energy_spread_mev" and row["temperature_k"] == 0:
+                continue  # all atoms of a lattice are alike
+            lines.append(line(name.format(at=at), [x["seam"][n][key] for x in found]))
+    for region in ("complex", "simple"):
+        values = [x["force_rmse_mev_per_angstrom"][region] for x in found]
+        lines.append(line(f"force error, {region} region, meV/Å", values))
+    for who, name in (("mixture", "mixture"), ("hf", "full HF")):
+        values = [x["nve_drift_mev_per_atom_per_ps"][who] for x in found]
+        lines.append(line(f"drift at constant energy, {name}, meV/atom/ps", values, ".1e"))
+    return "\n".join(lines)

@@ -1,0 +1,98 @@
+"""The validation's pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from duetto.report.style import HF, INK, LF, MIXTURE, MUTED, draw_png
+
+STATE, SEAM = "equation_of_state.png", "seam.png"
+
+_TWINS = (("pair", "co-trained", "-"), ("independent", "trained apart", "--"))
+_HEAT = (MUTED, LF, HF, INK)
+
+
+def draw_pictures(report: Mapping[str, Any]) -> dict[str, bytes]:
+    """PNG of every picture by file name."""
+    subjects = {"pair": report}
+    if "independent" in report:
+        subjects["independent"] = report["independent"]
+    return {STATE: _equations(subjects), SEAM: _errors(subjects)}
+
+
+def _equations(subjects: Mapping[str, Any]) -> bytes:
+    """Energies over volume, and how far LF and the mixture are from HF."""
+
+    def draw(figure: Figure) -> None:
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.0, 0.8])
+        curves = subjects["pair"]["equation_of_state"]
+        looks = (
+            ("hf", "HF", HF, "-"),
+            ("lf", "LF", LF, "--"),
+            ("mixture", "mixture", MIXTURE, ":"),
+        )
+        for who, label, colour, line in looks:
+            curve = curves[who]
+            energies = [1e3 * e for e in curve["energy_ev"]]
+            above.plot(curve["volume_angstrom3"], energies, line, color=colour, label=label)
+        above.set_ylabel("energy (meV/atom)")
+        above.legend()
+        for key, label, line in _TWINS:
+            if key in subjects:
+                _difference(below, subjects[key]["equation_of_state"], f"LF − HF, {label}", line)
+        below.axhline(0.0, color=MUTED, linewidth=0.6)
+        below.set_xlabel("volume (Å³/atom)")
+        below.set_ylabel("difference (meV/atom)")
+        below.legend()
+        above.grid(axis="y")
+        below.grid(axis="y")
+
+    return draw_png(draw, width=6.0, height=4.6)
+
+
+def _difference(axes: Axes, curves: Mapping[str, Any], label: str, line: str) -> None:
+    """LF − HF at HF's volumes, energies since each one's minimum."""
+    import numpy as np
+
+    hf, lf = curves["hf"], curves["lf"]
+    # Cubic in V^(-2/3) as the fit is; exact at LF's own points to well below the difference.
+    x, y = np.array(lf["volume_angstrom3"]) ** (-2 / 3), np.array(lf["energy_ev"])
+    fit = np.polynomial.Polynomial.fit(x, y, 6)
+    apart = fit(np.array(hf["volume_angstrom3"]) ** (-2 / 3)) - np.array(hf["energy_ev"])
+    axes.plot(hf["volume_angstrom3"], 1e3 * apart, line, color=LF, label=label)
+
+
+def _errors(subjects: Mapping[str, Any]) -> bytes:
+    """Force error against the depth from the seam, no blend, one panel per twin."""
+    names = [(key, label) for key, label, _ in _TWINS if key in subjects]
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+        for axes, (key, label) in zip(panels, names, strict=True):
+            report = subjects[key]
+            for n, row in enumerate(report["seam"]):
+                error = row["force_error"][0]
+                axes.plot(
+                    error["depth_angstrom"],
+                    error["error_mev_per_angstrom"],
+                    "o-",
+                    color=_HEAT[n % len(_HEAT)],
+                    markersize=3,
+                    linewidth=1.0,
+                    label=f"{row['temperature_k']:g} K",
+                )
+            tolerance = report["certificate"]["tolerance_mev_per_angstrom"]
+            axes.axhline(tolerance, color=MUTED, linewidth=0.8, linestyle=":", label="tolerance")
+            axes.axvline(0.0, color=MUTED, linewidth=0.6)
+            axes.set_title(label)
+            axes.set_xlabel("depth in the complex region (Å)\nnegative: outside it")
+            axes.grid(axis="y")
+        panels[0].set_ylabel("force error, mixture − HF (meV/Å)")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+
+    return draw_png(draw, width=4.0 + 3.0 * (len(names) - 1), height=3.2)

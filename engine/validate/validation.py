@@ -1,0 +1,131 @@
+"""A validation from its configuration to its files."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from duetto.atoms.structure import read_structure
+from duetto.environment import package_versions
+from duetto.errors import InputError
+from duetto.experts.pair import ExpertPair
+from duetto.files import atomic_write
+from duetto.measure.errors.crystal import read_crystal
+from duetto.validate.case import Case
+from duetto.validate.config import ValidateConfig
+from duetto.validate.page import markdown
+from duetto.validate.pictures import draw_pictures
+from duetto.validate.subject import Subject
+
+PROPERTIES = (
+    "bulk",
+    "elastic",
+    "vacancy",
+    "seam",
+    "dynamics",
+    "certificate",
+)
+"""In this order, each by `measure(case)` of the module of that name, which returns keys of the
+report; a later one may read what earlier ones have found."""
+
+REPORT, PAGE = "validate.json", "validation.md"
+
+
+def validate(config: ValidateConfig, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure the pair, and its twin where there is one; write report, page and pictures.
+
+    Args:
+        config: the validation.
+        say: where lines about what is being done go.
+
+    Raises:
+        InputError: a file cannot be used, or the crystal is not what is asked for.
+        RunStopped: dynamics or a relaxation does not hold.
+    """
+    name, crystal = _crystal(config)
+    subjects = {"pair": config.pair}
+    if config.independent is not None:
+        subjects["independent"] = config.independent
+    cases = {key: _case(config, path, name, crystal) for key, path in subjects.items()}
+    folder = config.output.dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output.dir: {folder}: cannot be made: {error.strerror}") from error
+    report: dict[str, Any] = {"seed": config.seed, "crystal": name, "versions": package_versions()}
+    for key, case in cases.items():
+        found = measured(case, lambda line, key=key: say(f"{key}: {line}"))  # type: ignore[misc]
+        about = {"pair": subjects[key].name, "content_hash": case.subject.pair.content_hash}
+        if key == "pair":
+            report |= about | found
+        else:
+            report[key] = about | found
+    _write(folder, report)
+    return report
+
+
+def measured(case: Case, say: Callable[[str], None]) -> dict[str, Any]:
+    """Every property of the case, and the reference's numbers beside them."""
+    for name in PROPERTIES:
+        say(name)
+        case.found.update(importlib.import_module(f"duetto.validate.{name}").measure(case))
+    known = case.config.reference
+    for key, value in {} if known is None else known.model_dump(exclude_none=True).items():
+        if key != "source":
+            case.found[key]["reference"] = value
+    if known is not None:
+        case.found["reference_source"] = known.source
+    return case.found
+
+
+def _crystal(config: ValidateConfig) -> tuple[str, Atoms]:
+    name, crystal = read_crystal(config.crystal, "crystal")
+    lengths, angles = crystal.cell.lengths(), crystal.cell.angles()
+    # A file's digits: relaxed cells are cubic to some 1e-4.
+    if max(abs(lengths / lengths[0] - 1)) > 1e-3 or max(abs(angles - 90.0)) > 0.1:
+        raise InputError(
+            f"crystal: {config.crystal}: its cell is not a cube ({crystal.cell.cellpar().round(3)}"
+            "); allowed: the conventional cell of a cubic crystal"
+        )
+    crystal.set_cell([float(lengths.mean())] * 3, scale_atoms=True)
+    return name, crystal
+
+
+def _pair(path: Path, crystal: Atoms) -> ExpertPair:
+    pair = ExpertPair.load(path)
+    for role in ("hf", "lf"):
+        if role not in pair.experts:
+            raise InputError(f"{path}: has no expert {role}; a validation compares two")
+        unknown = sorted(set(crystal.symbols) - set(pair.experts[role].species))
+        if unknown:
+            known = ", ".join(pair.experts[role].species)
+            raise InputError(f"crystal: {unknown[0]} is unknown to {role} of {path} ({known})")
+    return pair
+
+
+def _case(config: ValidateConfig, path: Path, name: str, crystal: Atoms) -> Case:
+    """All that can be refused is refused here, before anything is computed."""
+    pair, structure = _pair(path, crystal), config.structure
+    atoms = read_structure(
+        structure.file, frame=structure.frame, repeat=structure.repeat, species=pair.species
+    )
+    subject = Subject(pair)
+    for weights in (config.regions.weights(atoms), np.ones(len(atoms))):
+        subject.potential(atoms, weights)
+    return Case(config, subject, crystal, name, atoms)
+
+
+def _write(folder: Path, report: dict[str, Any]) -> None:
+    try:
+        atomic_write(folder / REPORT, json.dumps(report, indent=2, allow_nan=False) + "\n")
+        atomic_write(folder / PAGE, markdown(report))
+        for name, png in draw_pictures(report).items():
+            atomic_write(folder / name, png)
+    except OSError as error:
+        raise InputError(f"output.dir: {folder}: cannot be written: {error.strerror}") from error

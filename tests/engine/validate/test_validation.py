@@ -1,0 +1,146 @@
+"""A validation of small embedded-atom pairs, from the command line to the files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from duetto.cli.main import main
+from duetto.experts.eam.setfl import read_setfl
+from duetto.experts.pair import ExpertPair
+from duetto.potential.terms import mixture_terms
+from duetto.validate.certificate import smallest_region
+from duetto.validate.seam import mixture_terms_of
+from duetto.validate.subject import Subject, half
+from tests.engine.experts.eam.tables import setfl_text
+
+WITH_BOTH = ("bulk_modulus_gpa", "c11_gpa", "c12_gpa", "c44_gpa", "vacancy_formation_ev")
+
+
+def expert(folder: Path, repulsion: float):
+    path = folder / f"{repulsion}.eam.alloy"
+    path.write_text(setfl_text("eam/alloy", 1, repulsion))
+    return read_setfl(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A pair of equal experts, one of unlike ones, and a configuration."""
+    path = tmp_path_factory.mktemp("validation")
+    hf, lf = expert(path, 12.0), expert(path, 12.6)
+    ExpertPair(hf, hf, {}).save(path / "equal.duetto")
+    ExpertPair(hf, lf, {}).save(path / "unlike.duetto")
+    ase.io.write(path / "cell.extxyz", bulk("Pt", "fcc", a=3.32, cubic=True) * (2, 2, 6))
+    (path / "validate.yaml").write_text(
+        """
+structure: cell.extxyz
+pair: equal.duetto
+independent: unlike.duetto
+regions: {complex: {slab: {axis: z, min: -0.1, max: 9.9}}}
+crystal: fcc:Pt:3.32
+reference: {source: nowhere, bulk_modulus_gpa: 300.0}
+vacancy_repeat: [2, 2, 4]
+seam: {repeat: [1, 1, 8], temperatures_K: [0, 200], warm_up_steps: 20, snapshots: 2,
+       steps_between: 10, timestep_fs: 1.0}
+dynamics: {timestep_fs: 1.0, temperature_K: 200, warm_up_steps: 10, steps: 20, snapshots: 2}
+"""
+    )
+    return path
+
+
+def test_equal_experts_agree_and_unlike_ones_do_not(folder, capsys):
+    assert main(["validate", str(folder / "validate.yaml"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads((folder / "validation" / "validate.json").read_text())
+    other = report["independent"]
+    for key in WITH_BOTH:
+        # float64 sums in another order, differences over strains of 0.004
+        assert report[key]["lf"] == pytest.approx(report[key]["hf"], rel=1e-6)
+        assert report[key]["mixture"] == pytest.approx(report[key]["hf"], rel=1e-4)
+        assert other[key]["lf"] != pytest.approx(other[key]["hf"], rel=1e-3)
+    assert report["bulk_modulus_gpa"]["reference"] == 300.0
+    assert "reference" not in report["c11_gpa"]
+    for region in ("complex", "simple"):
+        assert report["force_rmse_mev_per_angstrom"][region] < 1e-9
+        assert other["force_rmse_mev_per_angstrom"][region] > 0.1
+    for cold, apart in zip(report["seam"], other["seam"], strict=True):
+        assert cold["force_jump_mev_per_angstrom"] < 1e-6 < apart["force_jump_mev_per_angstrom"]
+        assert cold["stress_jump_mpa"] < 1e-6 < apart["stress_jump_mpa"]
+    # Equal experts are one: its pressure, which Newton's steps bring below 1e-3 MPa.
+    assert report["interface_stress_mpa"] < 1e-2 < 10 < other["interface_stress_mpa"]
+    drift = report["nve_drift_mev_per_atom_per_ps"]
+    assert drift["mixture"] == pytest.approx(drift["hf"], abs=1e-6)
+
+
+def test_page_and_pictures_come_with_the_report(folder, capsys):
+    words = ["seam.temperatures_K=[0]", "dynamics.warm_up_steps=0", "dynamics.steps=10"]
+    out = folder / "again"
+    assert main(["validate", str(folder / "validate.yaml"), f"output.dir={out}", *words]) == 0
+    page = (out / "validation.md").read_text()
+    assert capsys.readouterr().out.strip() == page.strip()
+    assert "within: {distance: 4.7}" in page
+    for name in ("equation_of_state.png", "seam.png"):
+        assert name in page
+        assert (out / name).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_layers_sum_to_the_whole(folder):
+    """The layers' virials are shares of the mixture's."""
+    subject = Subject(ExpertPair(expert(folder, 12.0), expert(folder, 12.4), {}))
+    atoms = bulk("Pt", "fcc", a=3.3, cubic=True) * (1, 1, 6)
+    atoms.rattle(0.05, seed=1)
+    weights = half(bulk("Pt", "fcc", a=3.3, cubic=True) * (1, 1, 6))
+    chosen = np.arange(len(atoms)) % 3
+    groups = [mixture_terms(weights)]
+    groups += [mixture_terms_of(weights, chosen == k) for k in range(3)]
+    whole, *parts = subject.evaluate_terms(atoms, groups)
+    total = sum(part.virial.numpy() for part in parts)
+    np.testing.assert_allclose(total, whole.virial.numpy(), atol=1e-10)
+    assert abs(whole.virial).max() > 1.0
+
+
+def test_half_is_half_and_blends_beyond():
+    crystal = bulk("Pt", "fcc", a=4.0, cubic=True) * (1, 1, 8)
+    sharp, soft = half(crystal), half(crystal, 5.0)
+    assert sharp.sum() == len(crystal) / 2
+    assert set(sharp) == {0.0, 1.0}
+    assert (soft[sharp == 1] == 1).all()
+    # Two layers, 2 and 4 Å away, on either side.
+    assert ((soft > 0) & (soft < 1)).sum() == 4 * 2
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "expected"),
+    [(5.0, (6.0, 0.0)), (2.0, (6.0, 2.0)), (10.0, (4.5, 0.0)), (0.1, None)],
+)
+def test_smallest_region(tolerance, expected):
+    sharp = {"blend_angstrom": 0.0, "depth_angstrom": [-2, 2, 4, 6, 8]}
+    soft = {"blend_angstrom": 2.0, "depth_angstrom": [-2, 2, 4, 6, 8]}
+    sharp["error_mev_per_angstrom"] = [20.0, 9.0, 6.0, 4.0, 3.0]
+    soft["error_mev_per_angstrom"] = [15.0, 1.0, 3.0, 1.5, 1.0]
+    assert smallest_region([sharp, soft], tolerance, 4.45) == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("crystal=hcp:Pt:2.8", "not a cube"),
+        ("crystal=fcc:Xx:3.3", "crystal fcc:Xx:3.3"),
+        ("crystal=fcc:Cu:3.3", "Cu is unknown"),
+        ("pair=none.duetto", "no such pair file"),
+        ("seam.blends_A=[3, 1]", "ascending"),
+        ("seam.tolerances=1", "unknown key"),
+        ("dtype=float32", "float64"),
+        ("crystal=fcc:Pt:4.4", "no minimum"),
+    ],
+)
+def test_what_cannot_be_validated(folder, capsys, word, said):
+    assert main(["validate", str(folder / "validate.yaml"), word, "output.dir=bad"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said in error
+    assert error.startswith("duetto: error: ")
