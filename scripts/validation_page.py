@@ -1,0 +1,65 @@
+"""Put the tables of a validation into its page, with where they come from.
+
+    duetto validate examples/ptco/validate.yaml
+    python scripts/validation_page.py outputs/ptco-validation docs/validation.md
+
+Replaces what stands between the page's two marks, and copies the pictures beside it into images/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from duetto.files import atomic_write
+from duetto.validate.page import certificates, tables
+from duetto.validate.pictures import SEAM, STATE
+
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+COMMAND = "duetto validate examples/ptco/validate.yaml"
+
+
+def main() -> None:
+    """Write what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path, metavar="DIR", help="output.dir of the validation")
+    parser.add_argument("page", type=Path, metavar="PAGE", help="the Markdown page")
+    parser.add_argument("--commit", help="that computed it; default: that of the checkout")
+    args = parser.parse_args()
+    report = json.loads((args.results / "validate.json").read_text(encoding="utf-8"))
+    text = args.page.read_text(encoding="utf-8")
+    commit = args.commit or _commit()
+    atomic_write(args.page, with_tables(text, report, commit))
+    images = args.page.parent / "images"
+    images.mkdir(exist_ok=True)
+    for name in (STATE, SEAM):
+        atomic_write(images / f"validation_{name}", (args.results / name).read_bytes())
+
+
+def with_tables(text: str, report: dict[str, Any], commit: str) -> str:
+    """The page with the report's tables between its marks.
+
+    Raises:
+        ValueError: the page has no marks.
+    """
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    versions = ", ".join(f"{name} {report['versions'][name]}" for name in ("torch", "numpy", "ase"))
+    origin = (
+        f"By `{COMMAND}`, seed {report['seed']}, commit {commit}, {versions}; "
+        f"`{report['pair']}` has the hash {report['content_hash'][:12]}."
+    )
+    parts = [origin, tables(report), certificates(report)]
+    return f"{before}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}{after}"
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short=9", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The page's tables are those of the report."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_says_where_its_tables_come_from() -> None:
+    page = (ROOT / "docs" / "validation.md").read_text(encoding="utf-8")
+    assert re.search(r"By `duetto validate \S+`, seed \d+, commit [0-9a-f]{9}", page)
+    for name in re.findall(r"\]\((images/[^)]+)\)", page):
+        assert (ROOT / "docs" / name).is_file(), name
+
+
+def test_only_what_stands_between_the_marks_is_replaced(monkeypatch) -> None:
+    path = ROOT / "scripts" / "validation_page.py"
+    spec = importlib.util.spec_from_file_location("validation_page", path)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "tables", lambda report: "new table")
+    monkeypatch.setattr(script, "certificates", lambda report: "new sentence")
+    report = {
+        "seed": 3,
+        "pair": "p.duetto",
+        "content_hash": "0123456789abcdef",
+        "versions": {"torch": "1", "numpy": "2", "ase": "3"},
+    }
+    old = f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n"
+    new = script.with_tables(old, report, "abc")
+    assert new.startswith("before\n")
+    assert new.endswith("after\n")
+    assert "old" not in new
+    assert "new table" in new
+    assert "seed 3, commit abc" in new
