@@ -33,6 +33,10 @@ _CHUNK_BYTES = 4 << 20
 the calls between the stages cost little. Measured best among 0.5 to 16 MB, for both experts."""
 
 
+_PLANS = 2
+"""Plans that are kept: multiple time steps ask for all terms and for the fast ones in turns."""
+
+
 @dataclass
 class _Plan:
     """One expert's centres cut into chunks, and the memory its edges are kept in.
@@ -90,8 +94,7 @@ class CPUBackend:
         self._local = local()
         self._pool: ThreadPoolExecutor | None = None
         self._plans: list[_Plan | OnePassPlan] = []
-        self._planned_for: tuple[Any, ...] = ()
-        self._planned_with: list[Any] = []
+        self._kept: dict[tuple[Any, ...], tuple[list[_Plan | OnePassPlan], list[Any]]] = {}
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener` of every chunk and stage from now on."""
@@ -185,7 +188,7 @@ class CPUBackend:
         return torch.from_numpy(energies), torch.from_numpy(gradient)
 
     def _plan(self, neighbors: ListOfNeighbors, work: Sequence[ExpertWork]) -> None:
-        """Cut the centres into chunks; again only when the list or the centres have changed.
+        """Cut the centres into chunks; again only when the list or the centres are others.
 
         Coefficients may be others at every step.
         """
@@ -193,10 +196,15 @@ class CPUBackend:
         n_groups = len(jobs[0].coefficients) if jobs else 0
         parts = [part for job in jobs for part in (job.centres, job.types)]
         key = (id(neighbors), neighbors.n_rebuilds, n_groups, *(id(part) for part in parts))
-        if key != self._planned_for:
-            self._plans = [self._plan_one(neighbors, job) for job in jobs]
-            self._planned_with = [neighbors, *parts]  # what has gone lends its id to others
-            self._planned_for = key
+        kept = self._kept.pop(key, None)
+        if kept is None:
+            # What has gone lends its id to others: a plan keeps what its key names.
+            kept = [self._plan_one(neighbors, job) for job in jobs], [neighbors, *parts]
+            stale = [k for k in self._kept if k[0] == key[0] and k[1] != key[1]]
+            for old in (*stale, *list(self._kept)[: max(len(self._kept) - _PLANS + 1, 0)]):
+                self._kept.pop(old, None)
+        self._kept[key] = kept
+        self._plans = kept[0]
         for plan, job in zip(self._plans, jobs, strict=True):
             plan.job = job
 

@@ -13,7 +13,7 @@ from duetto.errors import InputError, RunStopped
 from duetto.experts.pair import ExpertPair
 from duetto.potential.choice import precision_of
 from duetto.potential.cpu import CPUBackend
-from duetto.potential.mixture import Potential
+from duetto.potential.mixture import Potential, Term
 from duetto.potential.reference import ReferenceBackend, _float32_products
 from tests.pairs import high_fidelity, low_fidelity, mismatched_pair
 from tests.structures import structures
@@ -300,3 +300,30 @@ def test_bad_atoms_are_named() -> None:
         potential(atoms, np.where(np.arange(len(atoms)) == 2, 1.5, 1.0))
     with pytest.raises(InputError, match="lacks"):
         potential(atoms, w, ExpertPair(None, low_fidelity()))
+
+
+def test_two_kinds_of_evaluation_in_turns_keep_their_plans() -> None:
+    """Multiple time steps alternate between all terms and the fast ones."""
+    atoms = structures()["cubic"]
+    w = weights("blended", atoms)
+    p = potential(atoms, w)
+    x, cell = torch.tensor(atoms.positions), torch.tensor(atoms.cell.array)
+    low = [Term("lf", np.ones(len(atoms)))]
+    fast, both = [low], [list(p.terms), low]
+    planned = []
+    plan_one = p.backend._plan_one
+    p.backend._plan_one = lambda *given: planned.append(given) or plan_one(*given)
+    p.evaluate_terms(x, cell, both)
+    for _ in range(3):
+        alone = p.evaluate_terms(x, cell, fast)[0]
+        mixture, again = p.evaluate_terms(x, cell, both)
+        assert torch.equal(again.energies, alone.energies)
+        assert torch.allclose(mixture.forces, p.evaluate(x, cell).forces, rtol=0, atol=1e-12)
+    # Two experts for all terms and one for the fast ones, once each; the mixture by itself comes
+    # between and makes room for itself each time.
+    assert len(planned) <= 2 + 3 * (1 + 2 + 2)
+    planned.clear()
+    for _ in range(3):
+        p.evaluate_terms(x, cell, fast)
+        p.evaluate_terms(x, cell, both)
+    assert len(planned) <= 1 + 2
