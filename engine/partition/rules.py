@@ -144,7 +144,10 @@ class Configuration:
 def find_unseen(
     now: Configuration, pair: ExpertPair, search: Search | None = None
 ) -> Finding | None:
-    """Atoms that LF computes (w < 1) with a neighbour of a species LF never met beside theirs."""
+    """Atoms that LF computes (w < 1) with a neighbour of a species LF never met beside theirs.
+
+    If there are none: atoms of a species that LF never met at all, which may have no neighbour.
+    """
     seen = seen_pairs(pair)
     if pair.lf is None or seen is None:
         return None
@@ -160,7 +163,7 @@ def find_unseen(
         limits=limits,
     )
     if not len(atom):
-        return None
+        return _find_untrained(now, seen)
 
     def problem(k: int) -> str:
         i, j = int(atom[k]), int(partner[k])
@@ -171,6 +174,20 @@ def find_unseen(
         )
 
     return Finding("unseen", atom, problem, ENLARGE)
+
+
+def _find_untrained(now: Configuration, seen: Collection[tuple[str, str]]) -> Finding | None:
+    """Atoms that LF computes (w < 1) of a species that it never met as a centre."""
+    trained = now.kinds.are({centre for centre, _ in seen})
+    atoms = np.flatnonzero((now.weights < 1) & ~trained)
+    if not len(atoms):
+        return None
+
+    def problem(k: int) -> str:
+        atom = int(atoms[k])
+        return f"{now.name(atom)}, which LF computes: LF was never trained on {now.species(atom)}"
+
+    return Finding("unseen", atoms, problem, ENLARGE)
 
 
 def find_in_shell(now: Configuration, start: Start, search: Search | None = None) -> Finding | None:

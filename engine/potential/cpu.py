@@ -326,6 +326,8 @@ def _mend_after_forks() -> None:
     """Have forked children begin anew: the threads of the parent stay behind."""
 
     def begin_anew() -> None:
+        # OpenMP's threads have stayed behind, too: the next parallel product would wait for them.
+        torch.set_num_threads(1)
         for backend in _BACKENDS:
             backend._begin_anew()
 

@@ -24,6 +24,7 @@ from duetto.experts.pair import ExpertPair
 from duetto.experts.region import strictly_local
 from duetto.potential.base import Backend, Bath, Evaluation, Propagating, Start
 from duetto.potential.choice import DTYPES, choose_backend, make_backend, precision_of
+from duetto.potential.modes import in_plain_torch
 from duetto.potential.reference import ReferenceBackend
 from duetto.potential.terms import (
     ExpertWork,
@@ -61,6 +62,7 @@ class Potential:
         ahead: what `evaluate` found last by the weights of the next step, where those are known.
     """
 
+    @in_plain_torch
     def __init__(
         self,
         pair: ExpertPair,
@@ -201,6 +203,7 @@ class Potential:
     def _new_list(self, work: Sequence[ExpertWork], ranges: Array, skin: float) -> Any:
         return self.backend.new_list(work, ranges, self.pbc, skin)
 
+    @in_plain_torch
     def evaluate(self, positions: Tensor, cell: Tensor) -> Evaluation:
         """Energy, forces and virial.
 
@@ -217,6 +220,7 @@ class Potential:
             self.ahead = found[1] if len(found) > 1 else None
             return found[0]
 
+    @in_plain_torch
     def evaluate_terms(
         self, positions: Tensor, cell: Tensor, groups: Sequence[Sequence[Term]]
     ) -> list[Evaluation]:
@@ -267,6 +271,7 @@ class Potential:
         reference = self.neighbor_list.reference
         return None if reference is None else torch.from_numpy(reference.copy())
 
+    @in_plain_torch
     def expert_energies(
         self, positions: Tensor, cell: Tensor, atoms: ArrayLike | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -327,6 +332,7 @@ class Potential:
         by_hf, by_lf = self.backend.evaluate(positions, cell, neighbors, work)
         return by_hf.forces, by_lf.forces
 
+    @in_plain_torch
     def self_check(self, positions: Tensor, cell: Tensor) -> float:
         """Compare the backend with the reference on a few of these atoms.
 

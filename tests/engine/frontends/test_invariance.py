@@ -73,6 +73,9 @@ def test_a_forked_child_computes_after_threads_of_the_parent(atoms: Atoms) -> No
     backend = atoms.calc.potential.backend
     backend.threads = 2
     backend._in_parallel(lambda task: None, [0, 1])  # the pool is there
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    (torch.ones(512, 512) @ torch.ones(512, 512)).sum()  # and so are OpenMP's threads
     context = multiprocessing.get_context("fork")
     receive, send = context.Pipe(duplex=False)
     expected = atoms.get_potential_energy()
@@ -80,18 +83,34 @@ def test_a_forked_child_computes_after_threads_of_the_parent(atoms: Atoms) -> No
     def child() -> None:
         backend._in_parallel(lambda task: None, [0, 1])
         atoms.calc.results = {}
-        send.send(atoms.get_potential_energy())
+        new = atoms.copy()
+        new.calc = duetto.DuettoCalculator(
+            mismatched_pair(), REGIONS, device="cpu", dtype="float64"
+        )
+        send.send((atoms.get_potential_energy(), new.get_potential_energy()))
 
     process = context.Process(target=child)
     process.start()
     process.join(60)
     hung = process.is_alive()
     process.kill()
+    torch.set_num_threads(threads)
     assert not hung
-    assert receive.recv() == expected
+    shared, new = receive.recv()
+    assert shared == expected
+    assert new == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        torch.inference_mode,
+        torch.no_grad,
+        lambda: torch.device("meta"),
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    ],
+    ids=["inference", "no_grad", "default_device", "autocast"],
+)
 def test_torch_s_modes_make_no_difference(atoms: Atoms, mode, tmp_path) -> None:
     expected = atoms.get_forces()
     mismatched_pair().save(tmp_path / "pair.duetto")
@@ -161,3 +180,26 @@ def test_what_it_does_not_know_is_refused_at_once(arguments, message) -> None:
     with pytest.raises(duetto.InputError) as refused:
         duetto.DuettoCalculator(mismatched_pair(), **arguments)
     assert message in str(refused.value)
+
+
+def test_a_lone_atom_that_lf_never_met_is_found_without_regions() -> None:
+    pair = mismatched_pair()
+    told = {"lf": {"seen_pairs": [["Pt", "Pt"]]}}
+    low = duetto.ExpertPair(None, pair.lf, told)
+    calculator = duetto.DuettoCalculator(low, device="cpu")
+    calculator.get_potential_energy(Atoms("Pt"))
+    with pytest.raises(duetto.RunStopped, match=r"atom 0 \(C, w = 0\).*never trained on C"):
+        calculator.get_potential_energy(Atoms("C"))
+
+
+def test_another_numbering_is_another_structure() -> None:
+    slab = Atoms("Pt8", [[0, 0, 2.5 * k] for k in range(8)], cell=[5, 5, 30], pbc=True)
+    regions = {"complex": {"slab": {"axis": "z", "min": 10.0}}}
+    calculator = duetto.DuettoCalculator(mismatched_pair(), regions, device="cpu")
+    calculator.get_potential_energy(slab)
+    drifted = slab.copy()
+    drifted.positions += [1.0, 2.0, 4.0]
+    drifted.positions[::2] += slab.cell[0]
+    calculator.get_potential_energy(drifted)  # no atom has moved against the others
+    with pytest.raises(duetto.RunStopped, match="this is another structure"):
+        calculator.get_potential_energy(slab[::-1])

@@ -203,7 +203,7 @@ def test_unseen_looks_across_periodic_boundaries():
 def test_unseen_counts_an_atom_s_own_image_but_not_itself():
     cell = torch.diag(torch.tensor([4.0, 12.0, 12.0], dtype=torch.float64))
     one = torch.zeros((1, 3), dtype=torch.float64)
-    potential = ToyPotential(["Pt"], [0.0], seen=[["C", "Pt"]])
+    potential = ToyPotential(["Pt"], [0.0], seen=[["Pt", "C"]])
     with pytest.raises(RunStopped, match=r"atom 0 .* has atom 0 .* 4\.00 Å away"):
         step(keep(potential), one, potential, cell=cell)
     cell[0, 0] = 5.0
