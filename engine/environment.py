@@ -7,10 +7,12 @@ import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from duetto.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("duetto", "torch", "numpy", "numba", "vesin", "ase", "safetensors", "triton", "nequip")
 
@@ -45,18 +47,26 @@ def processor_name() -> str:
 
 def device_name(device: str | torch.device) -> str:
     """Name of the processor or GPU behind `device`."""
+    import torch
+
     device = torch.device(device)
     return torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
 
 
-def describe_machine() -> dict[str, str | int]:
-    """Operating system, processor, cores and threads."""
+def describe_processor() -> dict[str, str | int]:
+    """Operating system, processor and cores: what is known without torch."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor_name(),
         "cores": usable_cores(),
-        "threads": torch.get_num_threads(),
     }
+
+
+def describe_machine() -> dict[str, str | int]:
+    """Operating system, processor, cores and threads."""
+    import torch
+
+    return {**describe_processor(), "threads": torch.get_num_threads()}
 
 
 def choose_device(name: str) -> torch.device:
@@ -65,6 +75,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         InputError: there is no such device, or it is called otherwise.
     """
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda|cuda:[0-9]{1,3}", name):

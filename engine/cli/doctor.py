@@ -26,8 +26,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Examine; return the exit code."""
     logging.getLogger("duetto").setLevel(logging.WARNING)  # the table says it all
+    if not args.json:  # torch takes seconds to import, and may fail to
+        print("\n".join(first_lines()), flush=True)
     findings = examine()
-    print(json.dumps(findings, indent=2) if args.json else "\n".join(lines(findings)))
+    print(json.dumps(findings, indent=2) if args.json else "\n".join(later_lines(findings)))
     return 0 if findings["works"] else 1
 
 
@@ -112,16 +114,26 @@ def _compiler_cache() -> dict[str, Any]:
     }
 
 
-def lines(findings: dict[str, Any]) -> list[str]:
-    """The findings for a person, one subject per line."""
-    machine, cache = findings["machine"], findings["compiler_cache"]
-    versions = ", ".join(f"{k} {v}" for k, v in findings["versions"].items() if v)
+def first_lines() -> list[str]:
+    """What is installed and where, one subject per line; imports nothing slow."""
+    from duetto.environment import describe_processor, package_versions
+
+    machine = describe_processor()
+    return _aligned(
+        [
+            ("versions", ", ".join(f"{k} {v}" for k, v in package_versions().items() if v)),
+            ("system", str(machine["system"])),
+            ("processor", f"{machine['processor']}, {machine['cores']} cores"),
+        ]
+    )
+
+
+def later_lines(findings: dict[str, Any]) -> list[str]:
+    """The rest of the findings for a person, one subject per line."""
+    cache = findings["compiler_cache"]
     state = "can be written" if cache["writable"] else "CANNOT BE WRITTEN: every start compiles"
     table = [
-        ("versions", versions),
-        ("system", machine["system"]),
-        ("processor", f"{machine['processor']}, {machine['cores']} cores"),
-        ("threads", f"{machine['threads']} (OMP_NUM_THREADS sets them)"),
+        ("threads", f"{findings['machine']['threads']} (OMP_NUM_THREADS sets them)"),
         ("CUDA device", findings["cuda"] or "none"),
         ("triton", findings["triton"]),
         ("nequip", findings["nequip"]),
@@ -136,4 +148,8 @@ def lines(findings: dict[str, Any]) -> list[str]:
         text = f"backend {check['backend']}, {error:.1e} of the largest force from the reference"
         table.append((name, text))
     table.append(("verdict", "works" if findings["works"] else "does not work"))
+    return _aligned(table)
+
+
+def _aligned(table: list[tuple[str, str]]) -> list[str]:
     return [f"{name:18s} {text}" for name, text in table]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import ase.io
@@ -76,6 +77,25 @@ def test_refused_before_anything_slow_is_imported(folder: Path, arguments: str, 
     (line,) = finished.stderr.strip().splitlines()
     assert said in line
     assert finished.stdout.strip() == "[]"
+
+
+def test_doctor_says_its_first_lines_before_the_imports() -> None:
+    """A finder that refuses torch stands for a slow or broken one: what is said before stays."""
+    code = (
+        "import sys\nfrom duetto.cli.main import main\n"
+        "class NoTorch:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        f"        if name in {SLOW!r}: raise SystemExit(f'importing {{name}}')\n"
+        "sys.meta_path.insert(0, NoTorch)\n"
+        "main(['doctor'])"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert finished.stderr.strip() == "importing torch"
+    said = [line.split()[0] for line in finished.stdout.splitlines()]
+    assert said == ["versions", "system", "processor"]
+    assert f"torch {version('torch')}" in finished.stdout
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["regions", "--help"]])
