@@ -26,14 +26,14 @@ class Move:
     Attributes:
         layer: its thickness, Å.
         atoms: how many.
-        step_ms: a step before, in the profile's measure: running time over threads.
+        running_ms: an evaluation before, as the profile counts stages: running time over threads.
         predicted_saving_ms: from the profile's cost per edge.
         measured_saving_ms: from doing it, old and new partition timed in turns, fastest of each.
     """
 
     layer: float
     atoms: int
-    step_ms: float
+    running_ms: float
     predicted_saving_ms: float
     measured_saving_ms: float
 
@@ -94,7 +94,7 @@ def move_layer(
     return Move(
         layer=thickness,
         atoms=int(moved.sum()),
-        step_ms=before_ms,
+        running_ms=before_ms,
         predicted_saving_ms=predicted,
         measured_saving_ms=before_ms - after_ms,
     )

@@ -125,6 +125,11 @@ class Profile:
     spans: tuple[Span, ...]
 
     @property
+    def overhead(self) -> float:
+        """What listening adds to an evaluation, over one that nobody listens to."""
+        return self.listened_ms / self.step_ms - 1.0
+
+    @property
     def between_ms(self) -> float:
         """Time of an evaluation that no stage accounts for.
 

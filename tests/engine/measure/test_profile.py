@@ -25,11 +25,11 @@ from duetto.measure.bench.architectures import architecture_named, random_pair
 from duetto.measure.bench.edges import count_edges
 from duetto.measure.bench.own_engines import same_potential
 from duetto.measure.bench.systems import build_system, complex_weights
-from duetto.measure.profile.cost import stage_costs
+from duetto.measure.profile.cost import Amount, stage_costs
 from duetto.measure.profile.peaks import Peaks, measure_peaks
-from duetto.measure.profile.prediction import move_layer, outer_layer, predict_saving_ms
+from duetto.measure.profile.prediction import Move, move_layer, outer_layer, predict_saving_ms
 from duetto.measure.profile.recorder import Recorder
-from duetto.measure.profile.regions import Profile, profile
+from duetto.measure.profile.regions import JobProfile, Operation, Profile, profile
 from duetto.measure.profile.show import as_json, as_text, draw, write_trace
 from duetto.potential.cpu import CPUBackend
 from duetto.potential.mixture import Potential
@@ -294,7 +294,7 @@ def test_moving_a_layer_saves_about_what_was_predicted() -> None:
     assert move.atoms > 50
     # Fastest of fifteen rounds; what is left is the machine's other work and chunks cut elsewhere.
     assert move.measured_saving_ms == pytest.approx(move.predicted_saving_ms, rel=0.5)
-    assert move.measured_saving_ms > 0.05 * move.step_ms
+    assert move.measured_saving_ms > 0.05 * move.running_ms
 
 
 def test_nothing_to_move_or_to_predict_from_is_said(
@@ -344,6 +344,60 @@ def test_picture_and_tables(
     assert [region["expert"] for region in data["regions"]] == ["hf", "hf", "lf", "lf"]
     operations = data["regions"][0]["operations"]
     assert sum(one["ms"] for one in operations) == pytest.approx(data["regions"][0]["ms"])
+
+
+def _made_up(step_ms: float, listened_ms: float) -> Profile:
+    """One stage of one job, at half of the step."""
+    embedding = Operation("embedding", "lengths", step_ms / 2, Amount(1e6, 1e6), step_ms / 4)
+    return Profile(
+        jobs=(JobProfile("complex", "hf", 10, 500, 600, (embedding,), None),),
+        n_atoms={"complex": 10, "blend": 0, "simple": 0},
+        step_ms=step_ms,
+        listened_ms=listened_ms,
+        list_ms=3.0,
+        integration_ms=0.25,
+        peaks=Peaks(threads=1, gflops=100.0, cache_gbytes=50.0, memory_gbytes=10.0),
+        dtype="float32",
+        force_error=1e-7,
+        spans=(),
+    )
+
+
+@pytest.mark.parametrize(("listened_ms", "warned"), [(49.0, False), (50.9, False), (51.1, True)])
+def test_overhead_above_the_promise_is_said(listened_ms: float, warned: bool) -> None:
+    text = as_text(_made_up(50.0, listened_ms), None)
+    assert ("WARNING" in text) == warned
+    assert ("more than the 2% promised" in text) == warned
+    assert f"{listened_ms / 50.0 - 1.0:+.1%} while on" in text
+
+
+def test_there_is_one_step_time() -> None:
+    """A step with timers, or in processor time, stands in the sentence on the timers or nowhere."""
+    move = Move(3.0, 7, running_ms=77.0, predicted_saving_ms=9.0, measured_saving_ms=8.0)
+    text = as_text(_made_up(50.0, 52.0), move)
+    assert text.startswith("step 50.000 ms")
+    assert text.count("50.000") == 1
+    assert "77.0" not in text
+    (line,) = [line for line in text.splitlines() if "52.000" in line]
+    assert "timers" in line
+
+
+@pytest.mark.parametrize(
+    ("predicted", "done", "said"),
+    [
+        (9.0, 8.0, "overestimates the saving by 1.000 ms (12%)"),
+        (8.0, 10.0, "underestimates the saving by 2.000 ms (20%)"),
+        (-1.0, 0.0, "underestimates the saving by 1.000 ms:"),
+        (8.0, 8.0001, "is right to the last digit shown"),
+    ],
+)
+def test_it_says_which_way_the_prediction_goes(predicted: float, done: float, said: str) -> None:
+    text = as_text(_made_up(50.0, 52.0), Move(3.0, 7, 50.0, predicted, done))
+    assert f"the prediction {said}" in text
+    if predicted > done:  # of 52 ms listened to, 2 are the timers': so many of the 9 predicted
+        assert f"about {9.0 * 2 / 52:.3f} ms of what was predicted" in text
+    else:
+        assert "what was predicted" not in text
 
 
 def test_command(capsys, tmp_path: Path) -> None:
