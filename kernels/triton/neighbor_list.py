@@ -23,6 +23,7 @@ from duetto.kernels.triton.neighbors import (
     check_displacements,
     order_cells,
     search_candidates,
+    sort_candidates,
 )
 
 SMALLEST_TILE = 16
@@ -273,6 +274,12 @@ class NeighborList:
         self._search(fill=False)
         torch.cumsum(self._counts, 0, dtype=torch.int64, out=self._start[1:])
         self._search(fill=True)
+        # Small tiles suit a GPU; in the interpreter few operations do.
+        tile = {"BLOCK": 128, "CHUNK": 8} if self.types.is_cuda else {"BLOCK": 512, "CHUNK": 512}
+        sort_candidates[(self.n_centres,)](
+            self._neighbors, self._found_shifts, self._start, self._candidates, self._shifts,
+            self.capacity, num_warps=2, **tile,
+        )  # fmt: skip
 
     def _search(self, *, fill: bool) -> None:
         grid = self._grid
@@ -284,7 +291,7 @@ class NeighborList:
         search_candidates[(self.n_centres,)](
             self._wrapped, self._home, self._atom_cell, self._cell_atoms, grid.frame, grid.numbers,
             self.types, self.centre_atoms, self.cutoffs, self._skin, self._counts, self._start,
-            self._candidates, self._shifts, self.flags, self.n_atoms, self.n_first,
+            self._neighbors, self._found_shifts, self.flags, self.n_atoms, self.n_first,
             self.cutoffs.shape[1], self.capacity, FAR=self._far, FILL=fill,
             CAPACITY=self._cell_capacity, CELLS=cells, num_warps=2, **LAUNCH,
         )  # fmt: skip
@@ -315,6 +322,8 @@ class NeighborList:
         self._neighbors = self._integers(capacity)
         self._neighbor_types = self._integers(capacity)
         self._vectors = torch.zeros(3, capacity, dtype=self.dtype, device=self.types.device)
+        # Candidates not yet in order lie where the edges will: `update` writes those anew.
+        self._found_shifts = self._vectors.view(-1).view(torch.int64)[:capacity]
         self.generation += 1
 
     def _grow(self) -> bool:

@@ -2,7 +2,9 @@
 
 Atomics hand out the slots of a cell, in an order that is not fixed; ordering each cell by atom
 makes it so. A centre then scans the cells within reach, twice: to count and, once the counts have
-been summed into row starts, to fill. The list therefore depends on the positions alone.
+been summed into row starts, to fill. What it found is put into the order of atoms and images, since
+that of the scan follows the grid, which along open axes follows earlier positions. The list
+therefore depends on the positions alone.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
@@ -196,7 +198,8 @@ def search_candidates(
 ):
     """Count, or list, the atoms closer to a centre than its cutoff + skin.
 
-    One program per centre. Candidates come in the order of the cells scanned, by atom inside each.
+    One program per centre. They come in the order of the cells scanned, by atom inside each;
+    `sort_candidates` puts them into one that does not depend on the grid.
 
     Args:
         wrapped, home, atom_cell, cell_atoms: of `bin_atoms` and `order_cells`.
@@ -263,6 +266,47 @@ def search_candidates(
         found += tl.sum(near.to(tl.int32), 0)
     if not FILL:
         tl.store(counts + c, found)
+
+
+@triton.jit
+def sort_candidates(
+    found_neighbors,
+    found_shifts,
+    start,
+    neighbors,
+    shifts,
+    capacity,
+    BLOCK: tl.constexpr,
+    CHUNK: tl.constexpr,
+):
+    """Order each centre's candidates by atom, then image: one goes to the place of its rank.
+
+    One program per centre. Far atoms are ordered as near ones: of two images of one atom the
+    packed vectors differ alike whether or not they count from home.
+
+    Args:
+        found_neighbors, found_shifts: (capacity,), of `search_candidates`.
+        start: (C + 1,) int64.
+        neighbors, shifts: OUTPUT (capacity,), ascending for each centre. A centre whose
+            candidates did not fit has none.
+    """
+    c = tl.program_id(0)
+    first, last = tl.load(start + c), tl.load(start + c + 1)
+    n = tl.where(last <= capacity, last - first, 0).to(tl.int32)
+    for done in range(0, n, BLOCK):
+        k = done + tl.arange(0, BLOCK)
+        listed = k < n
+        j = tl.load(found_neighbors + first + k, mask=listed, other=0)
+        code = tl.load(found_shifts + first + k, mask=listed, other=0)
+        rank = tl.zeros((BLOCK,), tl.int32)
+        for seen in range(0, n, CHUNK):
+            m = seen + tl.arange(0, CHUNK)
+            other_j = tl.load(found_neighbors + first + m, mask=m < n, other=EMPTY)[None, :]
+            other_code = tl.load(found_shifts + first + m, mask=m < n, other=0)[None, :]
+            same = (other_j == j[:, None]) & (other_code < code[:, None])
+            rank += tl.sum(((other_j < j[:, None]) | same).to(tl.int32), 1)
+        tl.store(neighbors + first + rank, j, mask=listed)
+        tl.store(shifts + first + rank, code, mask=listed)
 
 
 @triton.jit

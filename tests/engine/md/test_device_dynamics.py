@@ -75,6 +75,44 @@ def test_resumes_bit_for_bit_through_rebuilds() -> None:
     assert resumed[-1].n_rebuilds == whole[-1].n_rebuilds
 
 
+def spreading_slab(skin: float) -> tuple[State, Potential]:
+    """Periodic along two axes; along the third just thinner than two search cells, and growing.
+
+    The atoms count from the top, the search from the bottom; some have edges to both halves.
+    """
+    height = 2 * (4.2 + skin) - 0.1
+    z = np.array([1.0, 0.64, 0.54, 0.46, 0.36, 0.0])
+    x = np.arange(6) % 2 * 2.9
+    positions = np.stack([x, x, z * height], axis=1)
+    atoms = Atoms("PtCPtOPtC", positions=positions, cell=[5.8, 5.8, 0], pbc=(True, True, False))
+    p = potential(atoms, blended(atoms), covered_by_torch(), skin=skin)
+    velocities = np.zeros((len(atoms), 3))
+    # Most of half the skin is used after ten steps, all of it two later than the list is rebuilt.
+    velocities[:, 2] = 0.085 * skin * (z - 0.5)
+    atoms.set_velocities(velocities / units.fs)
+    return initial_state(atoms, p, device=p.device), p
+
+
+def test_slab_resumes_bit_for_bit_although_its_grid_is_another(tmp_path: Path) -> None:
+    """The cells along an open axis are planned for the atoms' extent, in a resumed run anew."""
+    state, p = spreading_slab(skin=1.0)
+    whole = run(state, p, 15, every=13)
+    assert whole[0].n_rebuilds > 0
+    kept = p.neighbor_list.mixture.neighbors._grid
+    assert whole[-1].n_rebuilds == whole[0].n_rebuilds
+    listed = p.neighbor_list.mixture.neighbors.candidates()
+    save_checkpoint(tmp_path / "checkpoint", whole[0], {})
+    _, p = spreading_slab(skin=1.0)
+    middle, _ = load_checkpoint(tmp_path / "checkpoint", p.device)
+    p.rebuild(middle.list_reference, middle.cell)
+    assert p.neighbor_list.mixture.neighbors._grid.shape != kept.shape
+    for one, other in zip(p.neighbor_list.mixture.neighbors.candidates(), listed, strict=True):
+        np.testing.assert_array_equal(one, other)
+    resumed = run(middle, p, 15, every=13, first_step=0)
+    for name in ("positions", "velocities", "forces", "energies", "virial", "list_reference"):
+        assert torch.equal(getattr(resumed[-1], name), getattr(whole[-1], name)), name
+
+
 THERMALIZED = [Langevin(4, 800.0, 0.05), NVE(2)]
 
 

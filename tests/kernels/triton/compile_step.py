@@ -25,7 +25,7 @@ FLOAT64 = {
     "kinetic", "last_positions", "last_velocities", "thermostat", "momenta", "momentum", "mass",
     "kinetic_before", "heat", "last_heat",
 }  # fmt: skip
-INT64 = {"home", "start", "shifts", "steps", "seed", "fixed_forces", "rowptr"}
+INT64 = {"home", "start", "shifts", "found_shifts", "steps", "seed", "fixed_forces", "rowptr"}
 FLOAT32 = {"vectors", "gradients"}
 NUMBERS = {
     "n_atoms", "n_first", "n_types", "capacity", "n_blocks", "n_centres", "n_cells",
@@ -36,6 +36,7 @@ KERNELS = [
     (neighbors.order_cells, {"CAPACITY": 32, "CELLS": 32}, 4, {}),
     (neighbors.search_candidates, {"FAR": False, "FILL": False, "CAPACITY": 32, "CELLS": 8}, 2, {}),
     (neighbors.search_candidates, {"FAR": False, "FILL": True, "CAPACITY": 32, "CELLS": 8}, 2, {}),
+    (neighbors.sort_candidates, {"BLOCK": 128, "CHUNK": 8}, 2, {}),
     (neighbors.check_displacements, {"BLOCK": 128}, 4, {}),
     (edges.filter_edges, {**TILES, "FAR": False, "BLOCK": 128}, 1, {}),
     (edges.filter_edges, {**TILES, "FAR": True, "BLOCK": 128}, 1, {}),

@@ -121,6 +121,30 @@ def test_repeats(device: str) -> None:
     assert candidates(first) == candidates(second)
 
 
+@pytest.mark.parametrize("name", ["slab", "open first axis", "no cell", "rod"])
+def test_rebuilt_equals_built_anew_on_open_axes(name: str, device: str) -> None:
+    """Atoms that spread along an open axis: a grid of then, and one that is planned for now."""
+    rng = np.random.default_rng(4)
+    atoms = CELLS[name].repeat([2 if periodic else 1 for periodic in CELLS[name].pbc])
+    atoms = atoms[rng.permutation(len(atoms))]
+    kept = built(atoms, device)
+    open_axes = ~np.array(atoms.pbc)
+    atoms.positions[:, open_axes] *= 2.4
+    atoms.positions += rng.normal(0.0, 0.3, atoms.positions.shape)
+    positions, _ = geometry(atoms, device)
+    kept.rebuild(positions)
+    kept.update(positions)
+    anew = built(atoms, device)
+    assert kept._grid.shape != anew._grid.shape
+    assert candidates(kept) == candidates(anew)
+    assert candidates(kept) == sorted(candidates(kept))
+    for field in ("rowptr", "row_types"):
+        assert torch.equal(getattr(kept.edges(), field), getattr(anew.edges(), field))
+    for c in range(kept.n_centres):
+        for one, other in zip(edge_rows(kept, c), edge_rows(anew, c), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_skin_covers_small_moves(device: str) -> None:
     atoms = CELLS["sheared"].copy()
     neighbors = built(atoms, device)
@@ -166,12 +190,14 @@ def test_overflow_is_flagged_and_nothing_is_written_beyond(device: str) -> None:
     neighbors = built(atoms, device)
     neighbors._candidates, beyond_j = poisoned(neighbors._candidates, 37, -7)
     neighbors._shifts, beyond_shift = poisoned(neighbors._shifts, 37, -7)
+    neighbors._neighbors, beyond_found = poisoned(neighbors._neighbors, 37, -7)
+    neighbors._found_shifts, beyond_found_shift = poisoned(neighbors._found_shifts, 37, -7)
     positions, _ = geometry(atoms, device)
     neighbors.rebuild(positions)
     neighbors.update(positions)
     assert neighbors.flags[flag.LIST_FULL.value] == 1
-    assert (beyond_j == -7).all()
-    assert (beyond_shift == -7).all()
+    for beyond in (beyond_j, beyond_shift, beyond_found, beyond_found_shift):
+        assert (beyond == -7).all()
 
 
 @pytest.mark.parametrize("what", ["candidates", "cells", "work"])
