@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
+import pytest
 
-from duetto import DuettoCalculator, ExpertPair, Regions
+from duetto import ExpertPair, Regions, RunStopped
+from duetto.cli.main import main
 from duetto.cotrain.config import load_train_config
 from duetto.cotrain.expansion import data_section
 from duetto.cotrain.look import look_at
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "nih"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "nih"
+PAGE = (ROOT / "docs" / "labels.md").read_text(encoding="utf-8")
+FLOWING = " ".join(PAGE.split())
+
+
+@pytest.fixture(scope="module")
+def neb() -> ModuleType:
+    """The example's script."""
+    specification = importlib.util.spec_from_file_location("neb", EXAMPLE / "neb.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pair() -> ExpertPair:
+    return ExpertPair.load(EXAMPLE / "nih.duetto")
 
 
 def test_its_configuration_fits_its_files() -> None:
@@ -20,21 +45,67 @@ def test_its_configuration_fits_its_files() -> None:
     assert [(found.labelled, found.fits["lf"]) for found in counts] == [(216, 54), (24, 6)]
 
 
-def test_the_mixture_follows_full_high_fidelity_along_the_path() -> None:
-    specification = importlib.util.spec_from_file_location("neb", EXAMPLE / "neb.py")
-    assert specification is not None
-    assert specification.loader is not None
-    neb = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(neb)
-    pair = ExpertPair.load(EXAMPLE / "nih.duetto")
-    path = neb.interpolated(*neb.ends(4), 5)
-    partition = Regions.from_dict(neb.REGIONS).partition(path)
+def test_the_barrier_is_that_of_full_high_fidelity(neb: ModuleType, pair: ExpertPair) -> None:
+    start = neb.hop(4, 7)
+    path, partition = neb.mixture_path(pair, start)
     assert 0 < partition.weights.sum() < len(path[0])
-    profiles = []
-    for how in ({"partition": partition}, {}):
-        calculator = DuettoCalculator(pair, dtype="float64", **how)
-        energies = np.array([calculator.get_potential_energy(atoms) for atoms in path])
-        profiles.append(1e3 * (energies - energies[0]))
+    full = [atoms.copy() for atoms in start]
+    neb.relax(full, pair)
+    barriers = []
+    for relaxed in (path, full):
+        top = int(neb.profile(relaxed).argmax())
+        assert 0 < top < len(relaxed) - 1
+        for image in (0, top, -1):  # minima and a saddle: no forces, without a band or its springs
+            forces = np.linalg.norm(relaxed[image].get_forces(), axis=1)
+            assert forces.max() < 0.05  # eV/Å, what counts as converged
+        barriers.append(neb.profile(relaxed)[top])
+    assert barriers[1] > 100.0
     # What the example promises of a barrier, meV.
-    assert np.abs(profiles[0] - profiles[1]).max() < 5.0
-    assert np.ptp(profiles[1]) > 100.0
+    assert abs(barriers[0] - barriers[1]) < 5.0
+    said = re.search(r"barrier of ([\d.]+) meV in the mixture.*?and ([\d.]+) meV in full", FLOWING)
+    assert said is not None
+    # The page's cell is larger; the two differ by less than two meV.
+    np.testing.assert_allclose(barriers, [float(number) for number in said.groups()], atol=2.0)
+
+
+def test_a_path_that_leaves_its_region_goes_on_with_a_larger_one(
+    neb: ModuleType, pair: ExpertPair
+) -> None:
+    whole = neb.hop(3, 7)
+    # Begins on the way to the hole, from where the first end falls back to its site.
+    start = [whole[k] for k in (2, 3, 5, 6)]
+    narrow = {"complex": {"within": {"distance": 3.95, "of": {"species": ["H"]}}}}
+    first = Regions.from_dict(narrow).partition(start)
+    with pytest.raises(RunStopped, match="guard"):
+        neb.relax([atoms.copy() for atoms in start], pair, partition=first)
+    path, partition = neb.mixture_path(pair, start, narrow)
+    assert partition.weights.sum() > first.weights.sum()
+    assert (partition.weights >= first.weights).all()
+    site = np.array(neb.STATIONS[0]) * neb.LATTICE_CONSTANT
+    assert np.linalg.norm(path[0].positions[-1] - site) < 0.2  # Å
+    for atoms in path:  # one energy
+        np.testing.assert_array_equal(atoms.calc.partition.weights, partition.weights)
+
+
+def test_its_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(EXAMPLE / "run.yaml")
+    assert main(["regions", run, "--no-timing", "--json", "--out", str(tmp_path / "look")]) == 0
+    counts = json.loads(capsys.readouterr().out)
+    assert counts["counts"] == {"complex": {"Ni": 67, "H": 1}, "blend": {}, "simple": {"Ni": 188}}
+    assert counts["warnings"] == counts["guard"] == []
+    output = tmp_path / "run"
+    steps = ["stages.0.steps=20", "stages.1.steps=20", "output.thermo_every=20"]
+    assert main(["run", run, f"output.dir={output}", *steps]) == 0
+    assert len((output / "thermo.csv").read_text().splitlines()) == 4  # names, steps 0, 20, 40
+
+
+def test_the_page_s_python(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    (source,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(source, "docs/labels.md", "exec"), names)
+    assert re.fullmatch(r"-[\d.]+ eV\n", capsys.readouterr().out)
+    weights = names["atoms"].calc.partition.weights
+    assert 0 < weights.sum() < len(weights)
