@@ -40,7 +40,11 @@ class Speed:
 
     def step_ms(self) -> dict[str, float]:
         """Median step time with its share of the neighbour list, ms."""
-        return {name: self.times.milliseconds(name, self.steps_per_rebuild) for name in NAMES}
+        return {
+            name: self.times.milliseconds(name, self.steps_per_rebuild)
+            for name in NAMES
+            if name in self.times.step
+        }
 
     @property
     def speedup(self) -> float:
@@ -49,21 +53,31 @@ class Speed:
         return step["full_hf"] / step["mixture"]
 
     @property
-    def cost_ratio(self) -> float:
-        """Full LF's step time over full HF's, c."""
+    def cost_ratio(self) -> float | None:
+        """Full LF's step time over full HF's, c; None where LF does not know every species."""
         step = self.step_ms()
+        if "full_lf" not in step:
+            return None
         return step["full_lf"] / step["full_hf"]
 
     @property
-    def ideal_speedup(self) -> float:
+    def ideal_speedup(self) -> float | None:
         """1 / (f_HF + f_LF c) with the shares of atoms that each expert computes.
 
-        Without a blend layer, where no atom is computed twice, it is 1 / (f + (1 − f) c).
+        Without a blend layer, where no atom is computed twice, it is 1 / (f + (1 − f) c). None
+        where c was not measured.
         """
+        if self.cost_ratio is None:
+            return None
         atoms = sum(self.counts)
         hf = (self.counts.n_complex + self.counts.n_blend) / atoms
         lf = (self.counts.n_simple + self.counts.n_blend) / atoms
         return 1.0 / (hf + lf * self.cost_ratio)
+
+    @property
+    def share_of_ideal(self) -> float | None:
+        """Reached over ideal speedup; None where that is unknown."""
+        return None if self.ideal_speedup is None else self.speedup / self.ideal_speedup
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data."""
@@ -77,7 +91,7 @@ class Speed:
             "cost_ratio": self.cost_ratio,
             "speedup_vs_full_hf": self.speedup,
             "speedup_ideal": self.ideal_speedup,
-            "share_of_ideal": self.speedup / self.ideal_speedup,
+            "share_of_ideal": self.share_of_ideal,
         }
 
 
@@ -89,6 +103,8 @@ def measure_speed(
     config: RunConfig, model: PairModel, *, steps_per_rebuild: float, rounds: int
 ) -> Speed:
     """Warm the structure up with the mixture, then time the three potentials in turns.
+
+    Full LF is left out where LF does not know every species.
 
     Args:
         config: structure, regions and temperature.
@@ -105,8 +121,9 @@ def measure_speed(
     of_all = {
         "mixture": weights,
         "full_hf": np.ones(len(atoms)),
-        "full_lf": np.zeros(len(atoms)),
     }
+    if set(species) <= set(model.pair.experts["lf"].species):
+        of_all["full_lf"] = np.zeros(len(atoms))
     potentials = {name: model.potential(species, w, pbc) for name, w in of_all.items()}
     state = _warm(config, begin(config, atoms, potentials["mixture"], model.device), potentials)
     with tqdm(total=rounds, desc="timing", unit="round", disable=None, leave=False) as bar:

@@ -71,20 +71,36 @@ def milliseconds(value: float) -> str:
     return f"{value:.0f}" if value >= 100.0 else f"{value:.3g}"
 
 
-def draw_step_times(step_ms: Mapping[str, float], speedup: float, ideal: float) -> bytes:
+def _mark_ideal(ax: Axes, best: float, text: str) -> None:
+    """A dashed line across the mixture's bar, and what it says."""
+    ax.plot([best, best], [0.64, 1.36], color="white", linewidth=2.6)
+    ax.plot([best, best], [0.64, 1.36], color=INK, linewidth=1.2, linestyle=(0, (2, 1.4)))
+    ax.annotate(
+        text,
+        (best, 1.36),
+        xytext=(0, -4),
+        textcoords="offset points",
+        fontsize=8,
+        color=MUTED,
+        va="top",
+    )
+
+
+def draw_step_times(step_ms: Mapping[str, float], speedup: float, ideal: float | None) -> bytes:
     """Draw the time of one step of full HF, mixture and full LF; PNG.
 
     Args:
-        step_ms: ms, with keys `full_hf`, `mixture`, `full_lf`.
+        step_ms: ms, with keys `full_hf`, `mixture` and, where it was timed, `full_lf`.
         speedup: of the mixture over full HF.
-        ideal: the speedup that the experts' costs allow.
+        ideal: the speedup that the experts' costs allow; None where it is unknown.
     """
-    rows = (("full HF", "full_hf", HF), ("mixture", "mixture", MIXTURE), ("full LF", "full_lf", LF))
+    bars = (("full HF", "full_hf", HF), ("mixture", "mixture", MIXTURE), ("full LF", "full_lf", LF))
+    rows = [bar for bar in bars if bar[1] in step_ms]
 
     def draw(figure: Figure) -> None:
         ax: Axes = figure.subplots()
         longest = max(step_ms[key] for _, key, _ in rows)
-        best = step_ms["full_hf"] / ideal
+        best = 0.0 if ideal is None else step_ms["full_hf"] / ideal
         for place, (_, key, colour) in enumerate(rows):
             value = step_ms[key]
             ax.barh(place, value, height=0.56, color=colour)
@@ -95,18 +111,10 @@ def draw_step_times(step_ms: Mapping[str, float], speedup: float, ideal: float) 
             end = max(value, best) if middle else value
             weight = "bold" if middle else "normal"
             ax.text(end + 0.015 * longest, place, text, va="center", fontweight=weight)
-        ax.plot([best, best], [0.64, 1.36], color="white", linewidth=2.6)
-        ax.plot([best, best], [0.64, 1.36], color=INK, linewidth=1.2, linestyle=(0, (2, 1.4)))
-        ax.annotate(
-            f"ideal: {ideal:.1f}×, {100 * speedup / ideal:.0f} % of it reached",
-            (best, 1.36),
-            xytext=(0, -4),
-            textcoords="offset points",
-            fontsize=8,
-            color=MUTED,
-            va="top",
-        )
-        ax.set_yticks(range(3), [label for label, _, _ in rows])
+        if ideal is not None:
+            text = f"ideal: {ideal:.1f}×, {100 * speedup / ideal:.0f} % of it reached"
+            _mark_ideal(ax, best, text)
+        ax.set_yticks(range(len(rows)), [label for label, _, _ in rows])
         ax.tick_params(axis="y", length=0)
         ax.invert_yaxis()
         ax.set_xlim(0.0, 1.12 * longest)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import vesin
 from ase import Atoms
@@ -15,19 +17,26 @@ from duetto.experts.pair import ExpertPair
 Counts = dict[str, NDArray[np.int64]]
 
 
-def edges_per_atom(expert: Expert, atoms: Atoms) -> NDArray[np.int64]:
+def edges_per_atom(
+    expert: Expert, atoms: Atoms, left_to_others: Collection[str] = ()
+) -> NDArray[np.int64]:
     """Number of neighbours (A,) within the expert's cutoff of their pair of types.
 
+    Args:
+        expert: the expert.
+        atoms: the structure.
+        left_to_others: species that the expert need not know: it has no edge with them.
+
     Raises:
-        InputError: the expert does not know a species.
+        InputError: the expert does not know another species.
     """
     index = types_of(expert)
-    unknown = sorted(set(atoms.symbols) - set(index))
+    unknown = sorted(set(atoms.symbols) - set(index) - set(left_to_others))
     if unknown:
         known = ", ".join(index)
         raise InputError(f"the structure has {', '.join(unknown)}; the pair knows {known}")
-    types = np.array([index[symbol] for symbol in atoms.symbols])
-    cutoffs = cutoff_matrix(expert).numpy()
+    types = np.array([index.get(symbol, len(index)) for symbol in atoms.symbols])
+    cutoffs = np.pad(cutoff_matrix(expert).numpy(), (0, 1))
     search = vesin.NeighborList(cutoff=float(cutoffs.max()), full_list=True)
     i, j, distance = search.compute(
         points=atoms.positions,
@@ -40,8 +49,9 @@ def edges_per_atom(expert: Expert, atoms: Atoms) -> NDArray[np.int64]:
 
 
 def count_edges(pair: ExpertPair, atoms: Atoms) -> Counts:
-    """`edges_per_atom` of each expert, by role."""
-    return {role: edges_per_atom(expert, atoms) for role, expert in pair.experts.items()}
+    """`edges_per_atom` of each expert, by role; a species may be known to one of them only."""
+    known = {symbol for expert in pair.experts.values() for symbol in expert.species}
+    return {role: edges_per_atom(expert, atoms, known) for role, expert in pair.experts.items()}
 
 
 def mixture_edges(counts: Counts, weights: NDArray[np.float64]) -> dict[str, int]:

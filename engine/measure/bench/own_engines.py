@@ -25,10 +25,12 @@ def own_engines(case: Case, settings: BenchSettings, counts: Counts) -> list[Can
 
 def _partitions(case: Case, settings: BenchSettings) -> list[tuple[str, Array]]:
     A = len(case.atoms)
-    both = settings.pair.lf is not None
+    lf = settings.pair.lf
+    both = lf is not None
+    everywhere = lf is not None and set(case.atoms.symbols) <= set(lf.species)
     choices = {
         "full_hf": [np.ones(A)],
-        "full_lf": [np.zeros(A)] if both else [],
+        "full_lf": [np.zeros(A)] if everywhere else [],
         "mixture": list(case.partitions) if both else [],
     }
     return [

@@ -61,6 +61,8 @@ def measure(cases: Sequence[Case], settings: BenchSettings, say: Say = print) ->
     """
     if settings.pair.lf is None and {"mixture", "full_lf"} & set(settings.engines):
         say("mixture and full_lf are left out: the pair has no expert lf")
+    for line in _lf_left_out(cases, settings):
+        say(line)
     foreign = ForeignEngines(settings, say)
     best: dict[tuple[str, str], NequipBest] = {}
     rows = []
@@ -182,6 +184,19 @@ def _row(
         allocator=settings.allocator,
         **_conditions(settings),
     )
+
+
+def _lf_left_out(cases: Sequence[Case], settings: BenchSettings) -> list[str]:
+    """On which systems LF cannot compute all atoms, and why."""
+    lf = settings.pair.lf
+    if lf is None or "full_lf" not in settings.engines:
+        return []
+    strange = {case.system: sorted(set(case.atoms.symbols) - set(lf.species)) for case in cases}
+    return [
+        f"{system}: full_lf is left out: the expert lf does not know {', '.join(symbols)}"
+        for system, symbols in strange.items()
+        if symbols
+    ]
 
 
 def _quotient(a: float | None, b: float | None) -> float | None:

@@ -70,6 +70,14 @@ def measure_split(cases: Sequence[Case], settings: BenchSettings, every: int) ->
     """
     if settings.pair.lf is None:
         raise InputError("--every: the pair has no expert lf")
+    for case in cases:
+        strange = sorted(set(case.atoms.symbols) - set(settings.pair.lf.species))
+        if strange:
+            raise InputError(
+                f"--every: lf computes all atoms between two evaluations of hf, and this pair's "
+                f"does not know {', '.join(strange)} ({case.system}, {len(case.atoms)} atoms); "
+                "take a pair such as examples/ptco/ptco_time.duetto, or --system pt"
+            )
     return [
         row for case in cases for w in case.partitions for row in _rows(case, w, settings, every)
     ]

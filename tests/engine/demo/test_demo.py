@@ -18,6 +18,7 @@ from duetto.demo.comparison import compare, layers
 from duetto.demo.demonstration import DemoSettings, run_demo
 from duetto.demo.dynamics import NVERecord, Snapshot
 from duetto.demo.example import example_folder
+from duetto.demo.summary import closing_lines
 from duetto.demo.timing import NAMES, Speed
 from duetto.errors import InputError
 from duetto.measure.turns import StepTimes, Timing
@@ -25,6 +26,7 @@ from duetto.partition.regions import RegionCounts, Regions, count_regions
 from duetto.run.config import load_config
 from duetto.run.folder import CHECKPOINT
 from duetto.run.thermo import read_thermo
+from tests.linear_experts import random_expert
 from tests.pairs import SPECIES, high_fidelity, low_fidelity
 
 KEYS = {
@@ -210,6 +212,27 @@ def test_blended_atoms_cost_both_experts():
         RegionCounts(10, 20, 70), speed(mixture=24.0, full_hf=99.0, full_lf=9.0).times, 10.0
     )
     assert measured.ideal_speedup == pytest.approx(1 / (0.3 + 0.9 * 0.1))
+
+
+def test_without_full_lf_there_is_no_ideal():
+    times = speed(mixture=24.0, full_hf=99.0, full_lf=9.0).times
+    del times.step["full_lf"], times.rebuild["full_lf"]
+    measured = Speed(RegionCounts(10, 0, 90), times, steps_per_rebuild=10.0)
+    assert measured.step_ms() == {"mixture": 25.0, "full_hf": 100.0}
+    assert measured.speedup == 4.0
+    assert measured.cost_ratio is measured.ideal_speedup is measured.share_of_ideal is None
+
+
+def test_lf_that_knows_only_its_own_region_is_shown(tmp_path):
+    pair = ExpertPair(high_fidelity(), random_expert("one species, l_max 2"))
+    settings = write_example(tmp_path, pair)
+    report = run_demo(settings, say=lambda line: None)
+    assert set(report["step_ms"]) == {"mixture", "full_hf"}
+    assert report["speedup_ideal"] is report["cost_ratio"] is None
+    page = (settings.output / "index.html").read_text()
+    assert "step: mixture, full HF<" in page
+    assert page.count("LF does not know every species") == 2
+    assert not any("ideal" in line for line in closing_lines(report))
 
 
 def test_comparison_of_known_errors():

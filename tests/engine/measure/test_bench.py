@@ -18,6 +18,8 @@ from ase.neighborlist import neighbor_list
 
 from duetto.cli import main as cli
 from duetto.errors import InputError, RunStopped
+from duetto.experts.allegro.expert import AllegroExpert
+from duetto.experts.allegro.folding import random_weights
 from duetto.experts.pair import ExpertPair
 from duetto.measure.bench.architectures import ARCHITECTURES, architecture_named, random_pair
 from duetto.measure.bench.edges import count_edges, edges_per_atom
@@ -26,9 +28,11 @@ from duetto.measure.bench.rows import Row, append_csv, table
 from duetto.measure.bench.settings import BenchSettings, Case
 from duetto.measure.bench.sweep import measure
 from duetto.measure.bench.systems import SPECIES, build_system, complex_weights
+from duetto.measure.bench.time_split import measure_split
 from duetto.potential.cpu import CPUBackend
 from duetto.potential.mixture import Potential
 from tests import architectures
+from tests.linear_experts import random_expert
 from tests.structures import structures
 
 OWN = ("mixture", "full_hf", "full_lf")
@@ -95,12 +99,13 @@ def test_rows_count_edges_and_speedups_as_they_say() -> None:
 def test_edges_respect_cutoffs_of_pairs_of_types() -> None:
     base = architecture_named("lf16", 4.0, ("Pt", "C", "O"))
     architecture = replace(base, cutoffs=((4.0, 3.0, 2.5), (3.5, 2.0, 2.0), (3.0, 2.0, 1.5)))
+    expert = AllegroExpert(architecture, random_weights(architecture, 0))
     for name, atoms in structures().items():
         i, j, d = neighbor_list("ijd", atoms, 4.0)
         types = np.array([("Pt", "C", "O").index(symbol) for symbol in atoms.symbols])
         within = d < np.array(architecture.cutoffs)[types[i], types[j]]
         expected = np.bincount(i[within], minlength=len(atoms))
-        np.testing.assert_array_equal(edges_per_atom(architecture, atoms), expected, err_msg=name)
+        np.testing.assert_array_equal(edges_per_atom(expert, atoms), expected, err_msg=name)
 
 
 @pytest.mark.parametrize("interfaces", [("model",), ("ase",)])
@@ -200,6 +205,31 @@ def test_what_cannot_run_is_left_out_with_the_reason(monkeypatch) -> None:
     text = "\n".join(said)
     assert "nequip_aoti (model) is left out: there is no C++ compiler (no-such-compiler)" in text
     assert "mixture and full_lf are left out: the pair has no expert lf" in text
+
+
+def _lf_of_platinum() -> tuple[Case, BenchSettings]:
+    atoms = build_system("ptco", 100)
+    pair = ExpertPair(_pair(species=SPECIES).hf, random_expert("one species, l_max 2"))
+    case = Case("ptco", atoms, [(atoms.numbers != 78).astype(float)])
+    return case, _settings(pair=pair, engines=OWN)
+
+
+def test_an_expert_that_knows_some_species_is_timed_on_them() -> None:
+    case, settings = _lf_of_platinum()
+    said: list[str] = []
+    rows = {row.engine: row for row in measure([case], settings, said.append)}
+    assert set(rows) == {"mixture", "full_hf"}
+    assert "ptco: full_lf is left out: the expert lf does not know C, O" in said
+    assert rows["mixture"].speedup_ideal is None
+    platinum = case.atoms[case.atoms.numbers == 78]
+    expected = len(neighbor_list("i", platinum, 4.5))
+    assert count_edges(settings.pair, case.atoms)["lf"].sum() == expected
+
+
+def test_multiple_time_steps_need_lf_on_every_atom() -> None:
+    case, settings = _lf_of_platinum()
+    with pytest.raises(InputError, match=r"--every: lf computes all atoms .* not know C, O \(ptco"):
+        measure_split([case], settings, every=4)
 
 
 def test_nothing_left_to_time_is_said(monkeypatch) -> None:
@@ -325,7 +355,9 @@ def test_structures_have_the_size_asked_for_and_no_clash(
     # CO is 1.157 Å long, and the rattle's 0.1 Å per coordinate seldom takes 0.5 Å off a bond.
     assert len(neighbor_list("i", atoms, 0.6)) == 0
     assert complex_weights(atoms, 0.1).sum() == round(0.1 * len(atoms))
-    assert edges_per_atom(architecture_named("lf16", 5.0, ("Pt", "C", "O")), atoms).max() < 70
+    architecture = architecture_named("lf16", 5.0, ("Pt", "C", "O"))
+    expert = AllegroExpert(architecture, random_weights(architecture, 0))
+    assert edges_per_atom(expert, atoms).max() < 70
 
 
 def test_bulk_has_the_neighbours_of_platinum() -> None:
