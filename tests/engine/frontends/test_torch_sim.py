@@ -52,7 +52,8 @@ def test_a_batch_equals_the_calculator_system_by_system() -> None:
     result = model()(ts.io.atoms_to_state(batch, CPU, torch.float64))
     begin = 0
     for s, atoms in enumerate(batch):
-        atoms.calc = DuettoCalculator(mismatched_pair(), regions=Regions.from_dict(REGIONS))
+        regions = Regions.from_dict(REGIONS)
+        atoms.calc = DuettoCalculator(mismatched_pair(), regions=regions, dtype="float64")
         part = slice(begin, begin + len(atoms))
         assert result["energy"].dtype == torch.float64
         np.testing.assert_allclose(result["energy"][s], atoms.get_potential_energy(), atol=1e-10)

@@ -113,9 +113,10 @@ def test_wrong_forces_are_never_timed(monkeypatch, interfaces: tuple[str, ...]) 
     right = CPUBackend.evaluate
 
     def wrong(self, *arguments):
-        evaluation = right(self, *arguments)
-        evaluation.forces[:, 0] += 1e-4 * evaluation.forces.abs().max()
-        return evaluation
+        evaluations = right(self, *arguments)
+        for evaluation in evaluations:
+            evaluation.forces[:, 0] += 1e-4 * evaluation.forces.abs().max()
+        return evaluations
 
     monkeypatch.setattr(CPUBackend, "evaluate", wrong)
     with pytest.raises(RunStopped, match=r"off by 1\.0e-04 .* nothing was timed"):
