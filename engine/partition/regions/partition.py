@@ -102,7 +102,8 @@ class Regions:
         """
         place = Place(key, folder=Path(folder))
         required = [] if isinstance(data, Mapping) and "follow" in data else ["complex"]
-        fields = mapping(data, place, required, ["complex", "blend", "follow", "update"])
+        known = ["complex", "blend", "follow", "update"]
+        fields = mapping(data, place, required, [key for key in known if key not in required])
         if "follow" in fields and "update" in fields:
             raise InputError(f"{key}: both follow and update are given; allowed: one of them")
         parsers = {"blend": _parse_blend, "follow": parse_follow, "update": parse_update}

@@ -461,7 +461,7 @@ BAD = [
     ([], "regions: got []; allowed: a mapping with the keys complex, blend"),
     ({}, "regions.complex: missing"),
     ({"complx": "all"}, "regions: unknown key 'complx' (did you mean \"complex\"?)"),
-    ({"complex": "everything"}, "regions.complex: got 'everything'; allowed: all, none, or"),
+    ({"complex": "everything"}, "regions.complex: got 'everything'; allowed: all, none, seeds, or"),
     ({"complex": None}, "regions.complex: got nothing (null)"),
     ({"complex": {}}, "regions.complex: got {}"),
     ({"complex": "species"}, 'did you mean "species"?'),
