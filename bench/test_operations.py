@@ -176,16 +176,18 @@ def test_edge_gradients(measure, matrix_product) -> None:
 
 
 def test_virial(measure, matrix_product) -> None:
-    out = np.empty((3, 3))
-    measure(lambda: edges.edge_virial(VECTORS, VECTORS, out), matrix_product, CALLS)
+    out, weight = np.empty((3, 3)), np.ones(CENTRES)
+    measure(lambda: edges.edge_virial(ROWS, weight, VECTORS, VECTORS, out), matrix_product, CALLS)
 
 
 def test_scatter(measure, matrix_product) -> None:
     neighbour = _RNG.integers(0, 200, E).astype(np.int32)
     counts, forces = np.full(CENTRES, NEIGHBOURS), np.zeros((200, 3))
-    centres = np.arange(CENTRES)
+    centres, weight = np.arange(CENTRES), np.ones(CENTRES)
     measure(
-        lambda: edges.scatter_forces(ROWS[:-1], counts, centres, neighbour, VECTORS, forces),
+        lambda: edges.scatter_forces(
+            ROWS[:-1], counts, centres, weight, neighbour, VECTORS, forces
+        ),
         matrix_product,
         CALLS,
     )
