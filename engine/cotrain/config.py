@@ -24,8 +24,8 @@ from duetto.atoms.labels import LabelKeys
 from duetto.errors import InputError
 from duetto.settings.fields import FilePath, Real, Section, Whole
 from duetto.settings.messages import input_error
-from duetto.settings.values import shown, suggestion
-from duetto.settings.yaml import apply_overrides, load_yaml
+from duetto.settings.values import suggestion
+from duetto.settings.yaml import apply_overrides, load_mapping
 
 
 def _listed(value: Any) -> Any:
@@ -172,10 +172,7 @@ def load_train_config(path: str | os.PathLike[str], overrides: Sequence[str] = (
     Raises:
         InputError: one line naming the file, the key, what was given and what is allowed.
     """
-    data = load_yaml(path)
-    if not isinstance(data, dict):
-        given = "is empty" if data is None else f"holds {shown(data)}"
-        raise InputError(f"{path}: the file {given}; allowed: a mapping of keys such as species")
+    data = load_mapping(path, "species")
     overridden = apply_overrides(data, overrides)
     folder = Path(os.path.relpath(Path(path).absolute().parent))
     try:

@@ -27,8 +27,8 @@ from duetto.partition.regions.region import Region
 from duetto.partition.regions.terms import parse_region
 from duetto.settings.fields import FilePath, Real, Section, Whole
 from duetto.settings.messages import input_error
-from duetto.settings.values import Place, shown
-from duetto.settings.yaml import apply_overrides, load_yaml
+from duetto.settings.values import Place
+from duetto.settings.yaml import apply_overrides, load_mapping
 
 
 def _regions(value: Any, info: ValidationInfo) -> Regions:
@@ -415,10 +415,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     Raises:
         InputError: one line naming the file, the key, what was given and what is allowed.
     """
-    data = load_yaml(path)
-    if not isinstance(data, dict):
-        given = "is empty" if data is None else f"holds {shown(data)}"
-        raise InputError(f"{path}: the file {given}; allowed: a mapping of keys such as structure")
+    data = load_mapping(path, "structure")
     if "structure" in data:
         data["structure"] = _structure_shorthand(data["structure"])
     overridden = apply_overrides(data, overrides)

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from duetto.errors import InputError
+from duetto.settings.values import shown
 
 NUMBER = re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
 """Numbers with an exponent. YAML 1.1, and so PyYAML, reads 1e-3 and 1.0e3 as text."""
@@ -85,6 +86,23 @@ def parse_yaml(text: str, where: str) -> Any:
     except (ValueError, OverflowError) as error:
         # Such as the 30th of February, or a number of more digits than Python reads.
         raise InputError(f"{where}: {error}") from error
+
+
+def load_mapping(path: str | os.PathLike[str], key: str) -> dict[str, Any]:
+    """Read a file that must hold a mapping.
+
+    Args:
+        path: the YAML file.
+        key: one that belongs there, for the message.
+
+    Raises:
+        InputError: as `load_yaml`; the file is empty or holds something else.
+    """
+    data = load_yaml(path)
+    if not isinstance(data, dict):
+        given = "is empty" if data is None else f"holds {shown(data)}"
+        raise InputError(f"{path}: the file {given}; allowed: a mapping of keys such as {key}")
+    return data
 
 
 def apply_overrides(data: Any, overrides: Sequence[str]) -> list[str]:

@@ -20,8 +20,7 @@ from duetto.errors import InputError
 from duetto.run.config import Partition, StructureConfig
 from duetto.settings.fields import FilePath, Real, Section, Whole
 from duetto.settings.messages import input_error
-from duetto.settings.values import shown
-from duetto.settings.yaml import apply_overrides, load_yaml
+from duetto.settings.yaml import apply_overrides, load_mapping
 
 Temperature = Annotated[Real, Field(ge=0, le=1e5)]
 Cells = Annotated[Whole, Field(ge=1, le=40)]
@@ -127,10 +126,7 @@ def load_validation(path: str | os.PathLike[str], overrides: Sequence[str] = ())
     Raises:
         InputError: one line naming the file, the key, what was given and what is allowed.
     """
-    data = load_yaml(path)
-    if not isinstance(data, dict):
-        given = "is empty" if data is None else f"holds {shown(data)}"
-        raise InputError(f"{path}: the file {given}; allowed: a mapping of keys such as pair")
+    data = load_mapping(path, "pair")
     if "structure" in data:
         data["structure"] = _shorthand(data["structure"])
     overridden = apply_overrides(data, overrides)
