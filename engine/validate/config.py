@@ -14,6 +14,7 @@ from pydantic import (
     PlainValidator,
     ValidationError,
     ValidationInfo,
+    model_validator,
 )
 
 from duetto.errors import InputError
@@ -23,6 +24,9 @@ from duetto.settings.messages import input_error
 from duetto.settings.yaml import apply_overrides, load_mapping
 
 Temperature = Annotated[Real, Field(ge=0, le=1e5)]
+MOST_LAGS = 50
+"""Samples that a block has at least: with fewer its curves say nothing."""
+
 Cells = Annotated[Whole, Field(ge=1, le=40)]
 
 
@@ -76,6 +80,38 @@ class SeamConfig(Section):
     tolerance_mev_per_angstrom: Real = Field(
         10.0, gt=0, le=1e4, description="Root mean square of a force component, meV/Å."
     )
+    radius_A: Real = Field(8.0, ge=2, le=40, description="Of a sphere and a cylinder, Å.")
+
+
+class SurfaceConfig(Section):
+    """A molecule on a surface of the crystal, and its way from one site to another."""
+
+    facet: Literal["fcc111", "fcc100", "fcc110", "bcc100", "bcc110", "bcc111"] = Field(
+        "fcc111", description="By ASE's builder of that name."
+    )
+    repeat: tuple[Cells, Cells, Annotated[Whole, Field(ge=2, le=80)]] = Field(
+        (3, 3, 8), description="Cells of the surface, and layers."
+    )
+    vacuum_A: Real = Field(10.0, ge=5, le=100, description="On either side, Å.")
+    molecule: str = Field("CO", description="By its name in ASE's G2 set.")
+    binding: str = Field("C", description="Its atom that points to the surface.")
+    sites: dict[str, Annotated[Real, Field(gt=0, le=5)]] = Field(
+        {"ontop": 1.85, "bridge": 1.5, "fcc": 1.35, "hcp": 1.35},
+        min_length=1,
+        description="Sites in ASE's words, and the height at which to begin, Å.",
+    )
+    path: tuple[str, str] | None = Field(
+        ("fcc", "hcp"), description="From which site to which; null: no barrier."
+    )
+    images: Whole = Field(5, ge=3, le=40, description="Between the two, of the elastic band.")
+    regions: Partition | None = Field(None, description="null: those of the structure.")
+
+    @model_validator(mode="after")
+    def _known_path(self) -> SurfaceConfig:
+        for site in self.path or ():
+            if site not in self.sites:
+                raise ValueError(f"path: {site} is not among its sites: {', '.join(self.sites)}")
+        return self
 
 
 class DynamicsConfig(Section):
@@ -86,6 +122,20 @@ class DynamicsConfig(Section):
     warm_up_steps: Whole = Field(200, ge=0, le=10**9, description="Langevin, by the mixture.")
     steps: Whole = Field(800, ge=10, le=10**9, description="At constant energy, each.")
     snapshots: Whole = Field(10, ge=1, le=10**4, description="Compared with full HF.")
+    seeds: Whole = Field(
+        1, ge=1, le=100, description="Starts; from two on, statistics with error bars."
+    )
+    blocks: Whole = Field(4, ge=2, le=1000, description="Pieces of a run, for its error bars.")
+    sample_every: Whole = Field(4, ge=1, le=10**6, description="Steps between what is kept.")
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> DynamicsConfig:
+        if self.seeds > 1 and self.steps < MOST_LAGS * self.blocks * self.sample_every:
+            least = MOST_LAGS * self.blocks * self.sample_every
+            raise ValueError(
+                f"steps: {self.steps} are too few for {self.blocks} blocks; allowed: {least} on"
+            )
+        return self
 
 
 class OutputFolder(Section):
@@ -115,7 +165,11 @@ class ValidateConfig(Section):
     vacancy_repeat: tuple[Cells, Cells, Cells] = Field(
         (3, 3, 3), description="Cells of the crystal that lacks an atom."
     )
-    seam: SeamConfig = Field({}, validate_default=True, description="The planar seam.")
+    phonon_repeat: tuple[Cells, Cells, Cells] | None = Field(
+        None, description="Cells in which phonons are computed (phonopy); null: none."
+    )
+    seam: SeamConfig = Field({}, validate_default=True, description="Seams in the crystal.")
+    surface: SurfaceConfig | None = Field(None, description="Adsorption; null: none.")
     dynamics: DynamicsConfig = Field({}, validate_default=True, description="The run.")
     output: OutputFolder = Field({}, validate_default=True, description="What is written.")
 

@@ -1,4 +1,4 @@
-"""Mixture and full HF at constant energy from one start, and the mixture's force errors."""
+"""Mixture and full HF at constant energy from the same starts, and the mixture's force errors."""
 
 from __future__ import annotations
 
@@ -7,79 +7,126 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
+from duetto.atoms.periodic import nearest
 from duetto.md.loop import NVE, Langevin, run_md
 from duetto.md.state import Potential, State, initial_state, with_forces
 from duetto.partition.guard import Guard, Watch
 from duetto.run.thermo import energy_drift_meV_per_atom_per_ps
 from duetto.validate.case import Case
+from duetto.validate.kept import Run, keep, kept, key_of
+from duetto.validate.statistics import Samples, Surroundings, compared
 from duetto.validate.subject import Array
 
 FRICTION_PER_FS = 0.01
 
+BIN = 1.0
+"""Å of depth whose atoms' force errors are averaged."""
+
+FARTHEST = 30.0
+"""Å beyond which an atom's depth is not looked for."""
+
 
 def measure(case: Case) -> dict[str, Any]:
-    """A thermalized start, then two runs.
+    """A thermalized start for every seed, then two runs from it.
 
     Returns:
         `nve_drift_mev_per_atom_per_ps` of `mixture` and `hf`: slope of a straight line through the
-        energy of every step; `force_rmse_mev_per_angstrom`: root mean square of a component of
-        mixture − full HF on snapshots of the mixture's run, in the `complex` and the `simple`
-        region (null where there is none, the blend as `blend`); `guard`: what the guard says of
-        the structure.
+        energy of every step, the mean of the runs; `force_rmse_mev_per_angstrom`: root mean square
+        of a component of mixture − full HF on snapshots of the mixture's runs, in the `complex` and
+        the `simple` region (null where there is none, the blend as `blend`); `force_error_by_depth`
+        the same by Å from the seam, negative outside the complex region; `guard`: what the guard
+        says of the structure; `statistics` where there are several seeds, see `compared`.
     """
     settings, atoms = case.config.dynamics, case.structure
     weights = case.config.regions.weights(atoms)
     mixture = case.subject.potential(atoms, weights)
+    full_hf = case.subject.potential(atoms, np.ones(len(atoms)))
+    mixed: list[Run] = []
+    whole: list[Run] = []
+    for k in range(settings.seeds):
+        seed, label = case.config.seed + k, f" {k + 1}/{settings.seeds}"
+        start: State | None = None
+        for who, potential, runs in (("mixture", mixture, mixed), ("hf", full_hf, whole)):
+            key = key_of(case, weights, seed, who)
+            run = kept(case.config.output.dir, key)
+            if run is None:
+                start = start or _warm(case, mixture, seed, f"warming up{label}")
+                first = with_forces(replace(start, thermostat_work=0.0), potential)
+                run = _constant_energy(case, first, potential, f"{who}{label}")
+                keep(case.config.output.dir, key, run)
+            runs.append(run)
+    squares = _squared_errors(mixed, full_hf, case.structure.cell.array)
+    found = {
+        "nve_drift_mev_per_atom_per_ps": {
+            "mixture": float(np.mean([run.drift for run in mixed])),
+            "hf": float(np.mean([run.drift for run in whole])),
+        },
+        "force_rmse_mev_per_angstrom": _errors(squares, weights),
+        "force_error_by_depth": _by_depth(case, squares, weights),
+        "guard": _findings(case, weights),
+    }
+    if settings.seeds > 1:
+        where = Surroundings(np.array(atoms.symbols), atoms.cell.array, atoms.pbc)
+        samples = [[run.samples for run in runs] for runs in (mixed, whole)]
+        found["statistics"] = compared(*samples, where, settings.blocks)
+    return found
+
+
+def _warm(case: Case, mixture: Potential, seed: int, label: str) -> State:
+    settings = case.config.dynamics
+    # Half of the energy of atoms at rest becomes potential energy.
     state: State = initial_state(
-        atoms, mixture, temperature_K=2 * settings.temperature_K, seed=case.config.seed
+        case.structure, mixture, temperature_K=2 * settings.temperature_K, seed=seed
     )
     bath = Langevin(settings.warm_up_steps, settings.temperature_K, FRICTION_PER_FS)
     states = run_md(state, mixture, [bath], timestep_fs=settings.timestep_fs)
-    for reached in _shown(states, settings.warm_up_steps, "warming up"):
+    for reached in _shown(states, settings.warm_up_steps, label):
         state = reached
-    full_hf = case.subject.potential(atoms, np.ones(len(atoms)))
-    drift, snapshots = _constant_energy(case, state, mixture, "mixture")
-    hf_start = with_forces(replace(state, thermostat_work=0.0), full_hf)
-    hf_drift, _ = _constant_energy(case, hf_start, full_hf, "full HF")
-    return {
-        "nve_drift_mev_per_atom_per_ps": {"mixture": drift, "hf": hf_drift},
-        "force_rmse_mev_per_angstrom": _errors(snapshots, full_hf, weights),
-        "guard": _findings(case, weights),
-    }
+    return state
 
 
-def _constant_energy(
-    case: Case, state: State, potential: Potential, label: str
-) -> tuple[float, list[State]]:
-    """Drift, meV/atom/ps, and snapshots at even distances, the last step among them."""
+def _constant_energy(case: Case, state: State, potential: Potential, label: str) -> Run:
     settings = case.config.dynamics
     kept = set(np.linspace(0, settings.steps, settings.snapshots + 1).astype(int)[1:].tolist())
     first = state.step
     times, energies, snapshots = [state.time_fs], [state.conserved(state.kinetic_energy)], []
+    sampled: list[tuple[Array, Array, float]] = []
     states = run_md(state, potential, [NVE(settings.steps)], timestep_fs=settings.timestep_fs)
     for reached in _shown(states, settings.steps, label):
         times.append(reached.time_fs)
         energies.append(reached.conserved(reached.kinetic_energy))
         if reached.step - first in kept:
             snapshots.append(reached)
+        if (reached.step - first) % settings.sample_every == 0:
+            warmth = reached.temperature(reached.kinetic_energy)
+            sampled.append((reached.positions.numpy(), reached.velocities.numpy(), warmth))
     drift = energy_drift_meV_per_atom_per_ps(times, energies, state.n_atoms)
-    return drift, snapshots
+    every_fs = settings.sample_every * settings.timestep_fs
+    samples = Samples(every_fs, *(np.array([s[k] for s in sampled]) for k in range(3)))
+    positions = np.array([s.positions.numpy() for s in snapshots])
+    forces = np.array([s.forces.numpy() for s in snapshots])
+    return Run(drift, positions, forces, samples)
 
 
 def _shown(states: Iterable[State], total: int, label: str) -> Iterable[State]:
     return tqdm(states, total=total, desc=label, unit="step", delay=2.0, disable=None, leave=False)
 
 
-def _errors(snapshots: list[State], full_hf: Potential, weights: Array) -> dict[str, float | None]:
-    squares = np.mean(
-        [
-            (s.forces - full_hf.evaluate(s.positions, s.cell).forces).square().mean(1).numpy()
-            for s in snapshots
-        ],
-        axis=0,
-    )
+def _squared_errors(runs: list[Run], full_hf: Potential, cell: Array) -> Array:
+    """(A,) mean over snapshots and components of (mixture − full HF)², (eV/Å)²."""
+    lattice = torch.tensor(cell)
+    found = [
+        ((forces - full_hf.evaluate(torch.tensor(positions), lattice).forces.numpy()) ** 2).mean(1)
+        for run in runs
+        for positions, forces in zip(run.positions, run.forces, strict=True)
+    ]
+    return np.asarray(np.mean(found, axis=0))
+
+
+def _errors(squares: Array, weights: Array) -> dict[str, float | None]:
     regions = {
         "complex": weights == 1.0,
         "blend": (weights > 0.0) & (weights < 1.0),
@@ -89,6 +136,25 @@ def _errors(snapshots: list[State], full_hf: Potential, weights: Array) -> dict[
         name: 1e3 * float(np.sqrt(squares[inside].mean())) if inside.any() else None
         for name, inside in regions.items()
         if inside.any() or name != "blend"
+    }
+
+
+def _by_depth(case: Case, squares: Array, weights: Array) -> dict[str, list[float]]:
+    """Root mean square by distance from the nearest atom on the other side of HF's edge."""
+    atoms, inside = case.structure, weights == 1.0
+    depth = np.full(len(atoms), np.inf)
+    for side, sign in ((inside, 1.0), (~inside, -1.0)):
+        found = nearest(
+            atoms.positions[side], atoms.positions[~side], atoms.cell.array, atoms.pbc, FARTHEST
+        )
+        depth[side] = sign * found.distance
+    bins = np.floor(depth[np.isfinite(depth)] / BIN).astype(np.int64)
+    near = squares[np.isfinite(depth)]
+    kinds = np.unique(bins)
+    return {
+        "depth_angstrom": [float((k + 0.5) * BIN) for k in kinds],
+        "error_mev_per_angstrom": [1e3 * float(np.sqrt(near[bins == k].mean())) for k in kinds],
+        "atoms": [int((bins == k).sum()) for k in kinds],
     }
 
 

@@ -38,7 +38,7 @@ def measure(case: Case) -> dict[str, Any]:
         `layer_stress_mpa`: by height in Å the layers' lateral and normal stress; `seam`: for each
         temperature what `_compared` says.
     """
-    crystal = _without_stress(case).repeat(case.config.seam.repeat)
+    crystal = without_stress(case).repeat(case.config.seam.repeat)
     layers = _layer_stress(case, crystal)
     rows = [
         {"temperature_k": t, **_compared(case, crystal, list(_snapshots(case, crystal, t)))}
@@ -51,7 +51,7 @@ def measure(case: Case) -> dict[str, Any]:
     }
 
 
-def _without_stress(case: Case) -> Atoms:
+def without_stress(case: Case) -> Atoms:
     """One cell whose pressure by HF is nil: a fit of energies leaves some tens of MPa."""
     length = case.found["lattice_constant_angstrom"]["hf"]
     modulus = case.found["bulk_modulus_gpa"]["hf"] * units.GPa

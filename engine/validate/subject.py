@@ -59,6 +59,10 @@ class Subject:
         """Energy, eV."""
         return self.evaluate(atoms, weights).energy
 
+    def calculator(self, atoms: Atoms, weights: Array) -> Calculator:
+        """What ASE's optimizers ask, for these atoms whatever their positions."""
+        return _Calculator(self.potential(atoms, weights))
+
     def relaxed(self, atoms: Atoms, weights: Array, largest_force: float) -> tuple[Atoms, float]:
         """The atoms at rest in their cell, and their energy in eV.
 
@@ -71,7 +75,7 @@ class Subject:
             RunStopped: they do not come to rest.
         """
         moving = atoms.copy()
-        moving.calc = _Calculator(self.potential(atoms, weights))
+        moving.calc = self.calculator(atoms, weights)
         if not LBFGS(moving, logfile=None).run(fmax=largest_force, steps=MOST_RELAXATION_STEPS):
             raise RunStopped(
                 f"{atoms.symbols}: forces above {largest_force:g} eV/Å after "

@@ -28,6 +28,9 @@ PROPERTIES = (
     "elastic",
     "vacancy",
     "seam",
+    "curved",
+    "phonons",
+    "surface",
     "dynamics",
     "certificate",
 )

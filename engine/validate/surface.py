@@ -1,0 +1,190 @@
+"""A molecule on a surface: adsorption by site, and its way from one site to another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ase.build
+import numpy as np
+from ase import Atoms
+from ase.constraints import FixedLine
+from ase.mep import NEB
+from ase.optimize import FIRE
+
+from duetto.errors import InputError, RunStopped
+from duetto.validate.case import Case
+from duetto.validate.config import SurfaceConfig
+from duetto.validate.subject import Array
+
+LARGEST_FORCE = 0.005
+"""eV/Å: energies err by force²/stiffness, 1e-5 eV for some eV/Å² and tens of atoms."""
+
+LARGEST_FORCE_ON_PATH = 0.02
+"""eV/Å at the saddle, whose stiffness is some 1 eV/Å²: 0.2 meV."""
+
+MOST_PATH_STEPS = 400
+SPRING = 1.0  # eV/Å², between images
+
+WHO = ("hf", "mixture")
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Full HF and the mixture on the same sites and the same way.
+
+    The molecule keeps its place across the surface while all else comes to rest, so that every
+    site has a number, be it a minimum or not. The molecule alone is computed by HF both times.
+
+    Returns:
+        Nothing where there is no `surface`. `adsorption_energy_ev`: by site `hf`, `mixture`, E(slab
+        and molecule) − E(slab) − E(molecule), and `difference_mev`; `adsorption_length_angstrom`:
+        by site of both the shortest distance to the slab and the bonds of the molecule;
+        `diffusion_barrier_ev`: by a climbing-image NEB (Henkelman et al. 2000), of both, with the
+        energies of the images, and `difference_mev`.
+
+    Raises:
+        RunStopped: atoms or images do not come to rest.
+    """
+    settings = case.config.surface
+    if settings is None:
+        return {}
+    molecule = _molecule_energy(case, settings)
+    rows: dict[str, Any] = {}
+    lengths: dict[str, Any] = {}
+    relaxed: dict[tuple[str, str], Atoms] = {}
+    clean: dict[bytes, float] = {}
+    for site in settings.sites:
+        start = on_site(case, settings, site)
+        n_slab = len(start) - _size(settings)
+        for who in WHO:
+            weights = weights_on(case, settings, start, who)
+            key = weights[:n_slab].tobytes()
+            if key not in clean:
+                bare = start[:n_slab]
+                clean[key] = case.subject.relaxed(bare, weights[:n_slab], LARGEST_FORCE)[1]
+            held = _held(start, n_slab)
+            rest, energy = case.subject.relaxed(held, weights, LARGEST_FORCE)
+            relaxed[site, who] = rest
+            rows.setdefault(site, {})[who] = energy - clean[key] - molecule
+            lengths.setdefault(site, {})[who] = _lengths(rest, n_slab)
+        rows[site]["difference_mev"] = 1e3 * (rows[site]["mixture"] - rows[site]["hf"])
+    found = {"adsorption_energy_ev": rows, "adsorption_length_angstrom": lengths}
+    return found | _barrier(case, settings, relaxed)
+
+
+def on_site(case: Case, settings: SurfaceConfig, site: str) -> Atoms:
+    """The slab with the molecule above a site, before anything relaxes.
+
+    Raises:
+        InputError: there is no such surface, molecule or site.
+    """
+    species = set(case.crystal.symbols)
+    if len(species) > 1:
+        raise InputError("surface: the crystal has several elements; allowed: one")
+    builder = getattr(ase.build, settings.facet)
+    length = case.found.get("lattice_constant_angstrom", {}).get("hf")
+    length = case.crystal.cell.lengths()[0] if length is None else length
+    slab = builder(species.pop(), settings.repeat, a=length, vacuum=settings.vacuum_A)
+    molecule = _molecule(settings)
+    bond = list(molecule.symbols).index(settings.binding)
+    sites = slab.info["adsorbate_info"]["sites"]
+    if site not in sites:
+        raise InputError(
+            f"surface.sites: {settings.facet} has no site {site}; allowed: {', '.join(sites)}"
+        )
+    ase.build.add_adsorbate(slab, molecule, settings.sites[site], site, mol_index=bond)
+    slab.info.clear()  # what ASE knows of the slab does not survive a cut
+    return slab
+
+
+def weights_on(case: Case, settings: SurfaceConfig, atoms: Atoms, who: str) -> Array:
+    """HF weights (A,): the partition's, or all of it."""
+    if who == "hf":
+        return np.ones(len(atoms))
+    regions = case.config.regions if settings.regions is None else settings.regions
+    return np.asarray(regions.weights(atoms))
+
+
+def _molecule(settings: SurfaceConfig) -> Atoms:
+    try:
+        molecule = ase.build.molecule(settings.molecule)
+    except KeyError as error:
+        raise InputError(
+            f"surface.molecule: ASE knows no molecule {settings.molecule}; allowed: those of "
+            "ase.collections.g2, such as CO"
+        ) from error
+    if settings.binding not in molecule.symbols:
+        raise InputError(f"surface.binding: {settings.molecule} has no {settings.binding}")
+    # The atom that binds points down.
+    middle = molecule.positions.mean(axis=0)
+    bond = molecule.positions[list(molecule.symbols).index(settings.binding)]
+    if len(molecule) > 1:
+        molecule.rotate(middle - bond, "z", center=bond)
+    return molecule
+
+
+def _size(settings: SurfaceConfig) -> int:
+    return len(_molecule(settings))
+
+
+def _molecule_energy(case: Case, settings: SurfaceConfig) -> float:
+    molecule = _molecule(settings)
+    molecule.center(vacuum=settings.vacuum_A)
+    return case.subject.relaxed(molecule, np.ones(len(molecule)), LARGEST_FORCE)[1]
+
+
+def _held(atoms: Atoms, n_slab: int) -> Atoms:
+    """The molecule's atoms move only up and down."""
+    held = atoms.copy()
+    held.set_constraint(FixedLine(range(n_slab, len(atoms)), [0, 0, 1]))
+    return held
+
+
+def _lengths(atoms: Atoms, n_slab: int) -> dict[str, float]:
+    """Shortest distance of the molecule to the slab, and of its atoms, by their symbols, Å."""
+    symbols, every = atoms.get_chemical_symbols(), atoms.get_all_distances(mic=True)
+    found: dict[str, float] = {}
+    for i in range(n_slab, len(atoms)):
+        for j in range(i):
+            name = f"{symbols[j]}-{symbols[i]}"
+            found[name] = min(found.get(name, np.inf), float(every[i, j]))
+    # Only what is a bond or the contact with the slab: a molecule's far atom is neither.
+    contact = min((v, k) for k, v in found.items() if k.split("-")[0] in symbols[:n_slab])
+    inner = {k: v for k, v in found.items() if k.split("-")[0] not in symbols[:n_slab]}
+    return {contact[1]: contact[0], **inner}
+
+
+def _barrier(
+    case: Case, settings: SurfaceConfig, relaxed: dict[tuple[str, str], Atoms]
+) -> dict[str, Any]:
+    if settings.path is None:
+        return {}
+    barriers: dict[str, Any] = {"path": list(settings.path), "images": {}}
+    for who in WHO:
+        ends = [relaxed[site, who].copy() for site in settings.path]
+        energies = path_energies(case, settings, ends, who)
+        barriers["images"][who] = (energies - energies[0]).tolist()
+        barriers[who] = float(energies.max() - energies[0])
+    barriers["difference_mev"] = 1e3 * (barriers["mixture"] - barriers["hf"])
+    return {"diffusion_barrier_ev": barriers}
+
+
+def path_energies(case: Case, settings: SurfaceConfig, ends: list[Atoms], who: str) -> Array:
+    """Energies (images + 2,) in eV of the path of least energy between the ends.
+
+    Raises:
+        RunStopped: the images do not come to rest.
+    """
+    weights = weights_on(case, settings, on_site(case, settings, settings.path[0]), who)  # type: ignore[index]
+    first, last = ends
+    images = [first, *(first.copy() for _ in range(settings.images)), last]
+    for image in images:
+        image.set_constraint()
+        image.calc = case.subject.calculator(image, weights)
+    band = NEB(images, k=SPRING, climb=True, method="improvedtangent")
+    band.interpolate(mic=True)
+    if not FIRE(band, logfile=None).run(fmax=LARGEST_FORCE_ON_PATH, steps=MOST_PATH_STEPS):
+        raise RunStopped(
+            f"surface.path: forces above {LARGEST_FORCE_ON_PATH:g} eV/Å after {MOST_PATH_STEPS} "
+            f"steps of the images ({who})"
+        )
+    return np.array([image.get_potential_energy() for image in images])
