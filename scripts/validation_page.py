@@ -1,6 +1,6 @@
 """Put the tables of a validation into its page, with where they come from.
 
-    duetto validate examples/ptco/validate.yaml
+    duetto validate examples/ptco/validate.yaml KEY=VALUE …
     python scripts/validation_page.py outputs/ptco-validation docs/validation.md
 
 Replaces what stands between the page's two marks, and copies the pictures beside it into images/.
@@ -16,10 +16,11 @@ from typing import Any
 
 from duetto.files import atomic_write
 from duetto.validate.page import certificates, tables
-from duetto.validate.pictures import SEAM, STATE
+from duetto.validate.pictures import draw_pictures
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 COMMAND = "duetto validate examples/ptco/validate.yaml"
+"""Where `--command` does not say otherwise."""
 
 
 def main() -> None:
@@ -28,18 +29,19 @@ def main() -> None:
     parser.add_argument("results", type=Path, metavar="DIR", help="output.dir of the validation")
     parser.add_argument("page", type=Path, metavar="PAGE", help="the Markdown page")
     parser.add_argument("--commit", help="that computed it; default: that of the checkout")
+    parser.add_argument("--command", default=COMMAND, help="what computed it")
     args = parser.parse_args()
     report = json.loads((args.results / "validate.json").read_text(encoding="utf-8"))
     text = args.page.read_text(encoding="utf-8")
     commit = args.commit or _commit()
-    atomic_write(args.page, with_tables(text, report, commit))
+    atomic_write(args.page, with_tables(text, report, commit, args.command))
     images = args.page.parent / "images"
     images.mkdir(exist_ok=True)
-    for name in (STATE, SEAM):
+    for name in draw_pictures(report):
         atomic_write(images / f"validation_{name}", (args.results / name).read_bytes())
 
 
-def with_tables(text: str, report: dict[str, Any], commit: str) -> str:
+def with_tables(text: str, report: dict[str, Any], commit: str, command: str = COMMAND) -> str:
     """The page with the report's tables between its marks.
 
     Raises:
@@ -49,7 +51,7 @@ def with_tables(text: str, report: dict[str, Any], commit: str) -> str:
     _, after = rest.split(END)
     versions = ", ".join(f"{name} {report['versions'][name]}" for name in ("torch", "numpy", "ase"))
     origin = (
-        f"By `{COMMAND}`, seed {report['seed']}, commit {commit}, {versions}; "
+        f"By `{command}`, seed {report['seed']}, commit {commit}, {versions}; "
         f"`{report['pair']}` has the hash {report['content_hash'][:12]}."
     )
     parts = [origin, tables(report), certificates(report)]

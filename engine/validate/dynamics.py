@@ -71,7 +71,7 @@ def measure(case: Case) -> dict[str, Any]:
     if settings.seeds > 1:
         where = Surroundings(np.array(atoms.symbols), atoms.cell.array, atoms.pbc)
         samples = [[run.samples for run in runs] for runs in (mixed, whole)]
-        found["statistics"] = compared(*samples, where, settings.blocks)
+        found["statistics"] = compared(samples[0], samples[1], where, settings.blocks)
     return found
 
 

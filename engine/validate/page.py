@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from duetto.validate.pictures import SEAM, STATE
+from duetto.validate.pictures import RUNS, SEAM, STATE
 
 _BULK = (
     ("lattice_constant_angstrom", "lattice constant, Å", ".4f"),
@@ -22,6 +22,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     """The page."""
     parts = [f"# Validation of {report['pair']}, {report['crystal']}", tables(report)]
     parts += [f"![Equation of state]({STATE})", f"![Force error by depth]({SEAM})"]
+    if "statistics" in report:
+        parts.append(f"![Distances, spectra and displacements]({RUNS})")
     parts += ["## Certificate", certificates(report)]
     return "\n\n".join(parts) + "\n"
 
@@ -43,7 +45,17 @@ def tables(report: Mapping[str, Any]) -> str:
     parts = []
     for label, one in zip(labels, found, strict=True):
         parts.append(f"Bulk, {label} (`{one['pair']}`, seed {report['seed']}):\n\n{_bulk(one)}")
-    parts.append(f"Seam and dynamics:\n\n{_rows(labels, found)}")
+    parts.append(f"Seams and dynamics:\n\n{_rows(labels, found)}")
+    for title, table in (
+        ("Phonons, THz, and the largest |LF − HF|", _phonons),
+        ("Adsorption by site: energy, eV, and lengths, Å", _adsorption),
+        ("Diffusion barrier, eV", _barrier),
+        ("Mixture and full HF at constant energy", _statistics),
+    ):
+        for label, one in zip(labels, found, strict=True):
+            lines = table(one)
+            if lines:
+                parts.append(f"{title}, {label}:\n\n" + "\n".join(lines))
     if "reference_source" in report:
         parts.append(f"Reference: {report['reference_source']}.")
     return "\n\n".join(parts)
@@ -80,6 +92,15 @@ def _rows(labels: list[str], found: list[Mapping[str, Any]]) -> str:
             if key == "atom_energy_spread_mev" and row["temperature_k"] == 0:
                 continue  # all atoms of a lattice are alike
             lines.append(line(name.format(at=at), [x["seam"][n][key] for x in found]))
+    for shape in found[0]["curved_seam"]:
+        for key, name in (
+            ("residual_force_mev_per_angstrom", "largest force on lattice sites, meV/Å"),
+            ("relaxation_angstrom", "largest move to rest, Å"),
+            ("interface_stress_mpa", "interface stress at rest, MPa"),
+        ):
+            values = [x["curved_seam"][shape][key] for x in found]
+            radius = found[0]["curved_seam"][shape]["radius_angstrom"]
+            lines.append(line(f"{shape} of {radius:g} Å: {name}", values))
     for region in ("complex", "simple"):
         values = [x["force_rmse_mev_per_angstrom"][region] for x in found]
         lines.append(line(f"force error, {region} region, meV/Å", values))
@@ -87,3 +108,71 @@ def _rows(labels: list[str], found: list[Mapping[str, Any]]) -> str:
         values = [x["nve_drift_mev_per_atom_per_ps"][who] for x in found]
         lines.append(line(f"drift at constant energy, {name}, meV/atom/ps", values, ".1e"))
     return "\n".join(lines)
+
+
+def _phonons(found: Mapping[str, Any]) -> list[str]:
+    if "phonon_thz" not in found:
+        return []
+    lines = ["| point | HF | LF | difference |", "|---|---|---|---|"]
+    for point, row in found["phonon_thz"].items():
+        hf, lf = (", ".join(f"{x:.2f}" for x in row[who]) for who in ("hf", "lf"))
+        lines.append(f"| {point} | {hf} | {lf} | {row['largest_difference']:.3f} |")
+    return lines
+
+
+def _adsorption(found: Mapping[str, Any]) -> list[str]:
+    if "adsorption_energy_ev" not in found:
+        return []
+    lines = [
+        "| site | full HF | mixture | difference, meV | lengths, full HF | lengths, mixture |",
+        "|---|---|---|---|---|---|",
+    ]
+    for site, row in found["adsorption_energy_ev"].items():
+        lengths = found["adsorption_length_angstrom"][site]
+        hf, mixture = (
+            ", ".join(f"{name} {x:.4f}" for name, x in lengths[who].items())
+            for who in ("hf", "mixture")
+        )
+        lines.append(
+            f"| {site} | {row['hf']:.4f} | {row['mixture']:.4f} | {row['difference_mev']:+.2f} "
+            f"| {hf} | {mixture} |"
+        )
+    return lines
+
+
+def _barrier(found: Mapping[str, Any]) -> list[str]:
+    if "diffusion_barrier_ev" not in found:
+        return []
+    row = found["diffusion_barrier_ev"]
+    lines = ["| way | full HF | mixture | difference, meV |", "|---|---|---|---|"]
+    lines.append(
+        f"| {' to '.join(row['path'])} | {row['hf']:.4f} | {row['mixture']:.4f} "
+        f"| {row['difference_mev']:+.2f} |"
+    )
+    return lines
+
+
+def _statistics(found: Mapping[str, Any]) -> list[str]:
+    if "statistics" not in found:
+        return []
+    row = found["statistics"]
+    lines = [
+        f"| {row['runs']} × {row['length_ps']:.4g} ps, {row['blocks']} blocks each | full HF "
+        "| mixture | standard error | points within two errors |",
+        "|---|---|---|---|---|",
+    ]
+    warmth = row["temperature_k"]
+    lines.append(
+        f"| temperature, K | {warmth['hf']:.1f} | {warmth['mixture']:.1f} "
+        f"| {warmth['standard_error']:.1f} | |"
+    )
+    for key, name in (
+        ("pairs", "distances {}"),
+        ("spectrum", "spectrum of {}"),
+        ("displacement", "displacement of {}"),
+    ):
+        for kind, curve in row[key].items():
+            if isinstance(curve, dict) and curve["within_two_errors"] is not None:
+                share = f"{100 * curve['within_two_errors']:.0f} %"
+                lines.append(f"| {name.format(kind)} | | | | {share} |")
+    return lines

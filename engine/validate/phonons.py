@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -45,22 +46,26 @@ def measure(case: Case) -> dict[str, Any]:
     }
 
 
+def check(case: Case) -> None:
+    """Raises InputError where phonons are asked for and phonopy is not installed."""
+    if case.config.phonon_repeat is not None:
+        _phonopy()
+
+
 def frequencies(case: Case, who: str, repeat: tuple[int, int, int]) -> dict[str, Any]:
     """THz (3N,) by special point of the primitive cell."""
     phonopy, cell_type = _phonopy()
     length = case.found["lattice_constant_angstrom"][who]
     crystal = at_length(case.crystal, length)
-    phonon = phonopy(
-        cell_type(
-            symbols=list(crystal.symbols),
-            cell=crystal.cell.array,
-            scaled_positions=crystal.get_scaled_positions(),
-            masses=crystal.get_masses(),
-        ),
-        supercell_matrix=np.diag(repeat),
-        primitive_matrix="auto",
-        log_level=0,
+    unit = cell_type(
+        symbols=list(crystal.symbols),
+        cell=crystal.cell.array,
+        scaled_positions=crystal.get_scaled_positions(),
+        masses=crystal.get_masses(),
     )
+    with warnings.catch_warnings():  # that "auto" was the identity before version 4
+        warnings.simplefilter("ignore")
+        phonon = phonopy(unit, supercell_matrix=np.diag(repeat), primitive_matrix="auto")
     phonon.generate_displacements(distance=DISPLACEMENT, is_plusminus=True)
     phonon.forces = [_forces(case, who, cell) for cell in phonon.supercells_with_displacements]
     phonon.produce_force_constants()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from duetto.report.style import HF, INK, LF, MIXTURE, MUTED, draw_png
 
-STATE, SEAM = "equation_of_state.png", "seam.png"
+STATE, SEAM, RUNS = "equation_of_state.png", "seam.png", "runs.png"
 
 _TWINS = (("pair", "co-trained", "-"), ("independent", "trained apart", "--"))
 _HEAT = (MUTED, LF, HF, INK)
@@ -21,7 +21,10 @@ def draw_pictures(report: Mapping[str, Any]) -> dict[str, bytes]:
     subjects = {"pair": report}
     if "independent" in report:
         subjects["independent"] = report["independent"]
-    return {STATE: _equations(subjects), SEAM: _errors(subjects)}
+    pictures = {STATE: _equations(subjects), SEAM: _errors(subjects)}
+    if "statistics" in report:
+        pictures[RUNS] = _runs(report["statistics"])
+    return pictures
 
 
 def _equations(subjects: Mapping[str, Any]) -> bytes:
@@ -96,3 +99,48 @@ def _errors(subjects: Mapping[str, Any]) -> bytes:
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
 
     return draw_png(draw, width=4.0 + 3.0 * (len(names) - 1), height=3.2)
+
+
+def _runs(found: Mapping[str, Any]) -> bytes:
+    """Distances, spectra and displacements of mixture and full HF, one row for each."""
+    rows = (
+        ("pairs", "distance_angstrom", "distance (Å)", "neighbors (1/Å)"),
+        ("spectrum", "frequency_per_cm", "frequency (cm⁻¹)", "power of velocities (cm)"),
+        ("displacement", "time_ps", "time (ps)", "mean square\ndisplacement (Å²)"),
+    )
+    columns = max(len(found[key]) - 1 for key, *_ in rows)
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(len(rows), columns, squeeze=False)
+        for axes_row, (key, axis, xlabel, ylabel) in zip(grid, rows, strict=True):
+            kinds = [kind for kind in found[key] if kind != axis]
+            for axes, kind in zip(axes_row, kinds, strict=False):
+                _both(axes, found[key][axis], found[key][kind])
+                axes.set_title(kind)
+                axes.set_xlabel(xlabel)
+            for axes in axes_row[len(kinds) :]:
+                axes.set_axis_off()
+            axes_row[0].set_ylabel(ylabel)
+        for axes in grid[1][: len(found["spectrum"]) - 1]:
+            axes.set_xlim(0.0, 2400.0)
+        handles, labels = grid[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+
+    return draw_png(draw, width=2.2 * columns, height=6.4)
+
+
+def _both(axes: Axes, points: list[float], curve: Mapping[str, Any]) -> None:
+    import numpy as np
+
+    mixture, error = np.array(curve["mixture"]), np.array(curve["standard_error"])
+    band = {"color": MIXTURE, "alpha": 0.2, "linewidth": 0.0}
+    axes.fill_between(
+        points,
+        mixture - 2 * error,
+        mixture + 2 * error,
+        label="two errors of the difference",
+        **band,
+    )
+    axes.plot(points, curve["hf"], color=HF, linewidth=1.6, label="full HF")
+    axes.plot(points, mixture, color=MIXTURE, linewidth=0.9, linestyle="--", label="mixture")
+    axes.grid(axis="y")

@@ -71,6 +71,25 @@ def measure(case: Case) -> dict[str, Any]:
     return found | _barrier(case, settings, relaxed)
 
 
+def check(case: Case) -> None:
+    """Build all that will be asked for, before anything is computed.
+
+    Raises:
+        InputError: there is no such surface, molecule or site, an expert does not know a species,
+            or the regions cannot be resolved on it.
+    """
+    settings = case.config.surface
+    if settings is None:
+        return
+    for site in settings.sites:
+        atoms = on_site(case, settings, site)
+        unknown = sorted(set(atoms.symbols) - set(case.subject.pair.experts["hf"].species))
+        if unknown:
+            raise InputError(f"surface.molecule: {unknown[0]} is unknown to hf of the pair")
+        for who in WHO:
+            case.subject.potential(atoms, weights_on(case, settings, atoms, who))
+
+
 def on_site(case: Case, settings: SurfaceConfig, site: str) -> Atoms:
     """The slab with the molecule above a site, before anything relaxes.
 

@@ -17,6 +17,7 @@ from duetto.errors import InputError
 from duetto.experts.pair import ExpertPair
 from duetto.files import atomic_write
 from duetto.measure.errors.crystal import read_crystal
+from duetto.validate import phonons, surface
 from duetto.validate.case import Case
 from duetto.validate.config import ValidateConfig
 from duetto.validate.page import markdown
@@ -121,7 +122,10 @@ def _case(config: ValidateConfig, path: Path, name: str, crystal: Atoms) -> Case
     subject = Subject(pair)
     for weights in (config.regions.weights(atoms), np.ones(len(atoms))):
         subject.potential(atoms, weights)
-    return Case(config, subject, crystal, name, atoms)
+    case = Case(config, subject, crystal, name, atoms)
+    phonons.check(case)
+    surface.check(case)
+    return case
 
 
 def _write(folder: Path, report: dict[str, Any]) -> None:

@@ -8,15 +8,20 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase import units
 from ase.build import bulk
 
 from duetto.cli.main import main
 from duetto.experts.eam.setfl import read_setfl
 from duetto.experts.pair import ExpertPair
 from duetto.potential.terms import mixture_terms
+from duetto.validate import bulk as bulk_response
+from duetto.validate import curved, phonons
 from duetto.validate.certificate import smallest_region
+from duetto.validate.config import load_validation
 from duetto.validate.seam import mixture_terms_of
 from duetto.validate.subject import Subject, half
+from duetto.validate.validation import _case
 from tests.engine.experts.eam.tables import setfl_text
 
 WITH_BOTH = ("bulk_modulus_gpa", "c11_gpa", "c12_gpa", "c44_gpa", "vacancy_formation_ev")
@@ -136,6 +141,7 @@ def test_smallest_region(tolerance, expected):
         ("seam.blends_A=[3, 1]", "ascending"),
         ("seam.tolerances=1", "unknown key"),
         ("dtype=float32", "float64"),
+        ("dynamics={seeds: 2, steps: 100}", "too few"),
         ("crystal=fcc:Pt:4.4", "no minimum"),
     ],
 )
@@ -144,3 +150,81 @@ def test_what_cannot_be_validated(folder, capsys, word, said):
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert said in error
     assert error.startswith("duetto: error: ")
+
+
+def test_phonons_are_those_of_frozen_planes(folder):
+    """At X the planes of fcc move against each other: one displaced cell gives the frequency."""
+    pytest.importorskip("phonopy")
+    words = ["phonon_repeat=[2, 2, 2]"]
+    case = case_of(folder, words)
+    case.found["lattice_constant_angstrom"] = {"hf": 3.32, "lf": 3.32}
+    found = phonons.measure(case)["phonon_thz"]["X"]
+    for who in ("hf", "lf"):
+        expected = sorted(_frozen(case.subject, who, axis) for axis in (0, 1, 2))
+        # Planes 0.02 Å apart from where they were: cubic forces are (0.02 Å)² over some (0.5 Å)²
+        # of the linear ones, half of that in a frequency
+        np.testing.assert_allclose(np.abs(found[who]), expected, rtol=8e-4)
+    assert found["largest_difference"] < 1e-9
+
+
+def _frozen(subject, who, axis):
+    """THz of alternating planes along z moving along an axis, from forces at ±0.01 Å."""
+    crystal = bulk("Pt", "fcc", a=3.32, cubic=True) * (2, 2, 2)
+    upper = np.rint(crystal.positions[:, 2] / 1.66).astype(int) % 2 == 1
+    forces = []
+    for sign in (1, -1):
+        moved = crystal.copy()
+        moved.positions[:, axis] += 0.01 * sign * np.where(upper, 1, -1)
+        weights = np.full(len(moved), float(who == "hf"))
+        forces.append(subject.evaluate(moved, weights).forces.numpy()[upper, axis].mean())
+    stiffness = -(forces[0] - forces[1]) / 0.02  # eV/Å²
+    mass = crystal.get_masses()[0]
+    return np.sqrt(abs(stiffness) * units._e / (mass * units._amu) * 1e20) / (2 * np.pi) / 1e12
+
+
+def test_curved_seams_of_equal_and_unlike_experts(folder):
+    equal = curved.measure(cell_found(case_of(folder, ["seam.radius_A=3"])))["curved_seam"]
+    unlike = curved.measure(cell_found(case_of(folder, ["seam.radius_A=3", "pair=unlike.duetto"])))[
+        "curved_seam"
+    ]
+    for shape in ("sphere", "cylinder"):
+        assert 0 < equal[shape]["complex_atoms"] < equal[shape]["atoms"]
+        assert equal[shape]["residual_force_mev_per_angstrom"] < 1e-9
+        # One expert's pressure, below 1e-3 MPa after Newton's steps; the share of a shell's
+        # centres is its own for none but a perfect crystal's.
+        assert equal[shape]["interface_stress_mpa"] < 1e-2
+        assert unlike[shape]["residual_force_mev_per_angstrom"] > 1.0
+        assert unlike[shape]["interface_stress_mpa"] > 10.0
+
+
+TWO_STARTS = (
+    "independent=null",
+    "seam.temperatures_K=[0]",
+    "dynamics={seeds: 2, steps: 200, blocks: 2, sample_every: 2, warm_up_steps: 10}",
+)
+
+
+def _not_again(*_):
+    raise AssertionError("a finished run was computed again")
+
+
+def test_a_finished_run_is_taken_up(folder, tmp_path, capsys, monkeypatch):
+    words = [str(folder / "validate.yaml"), *TWO_STARTS, f"output.dir={tmp_path}", "--json"]
+    assert main(["validate", *words]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert len(list((tmp_path / "runs").glob("*.npz"))) == 4
+    assert (tmp_path / "runs.png").read_bytes()[:4] == b"\x89PNG"
+    assert first["statistics"]["runs"] == 2
+    monkeypatch.setattr("duetto.validate.dynamics._constant_energy", _not_again)
+    assert main(["validate", *words]) == 0
+    assert json.loads(capsys.readouterr().out) == first
+
+
+def case_of(folder, words):
+    config = load_validation(folder / "validate.yaml", words)
+    return _case(config, config.pair, "fcc Pt", bulk("Pt", "fcc", a=3.32, cubic=True))
+
+
+def cell_found(case):
+    case.found.update(bulk_response.measure(case))
+    return case
