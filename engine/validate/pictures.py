@@ -133,13 +133,14 @@ def _both(axes: Axes, points: list[float], curve: Mapping[str, Any]) -> None:
     import numpy as np
 
     mixture, error = np.array(curve["mixture"]), np.array(curve["standard_error"])
-    band = {"color": MIXTURE, "alpha": 0.2, "linewidth": 0.0}
     axes.fill_between(
         points,
         mixture - 2 * error,
         mixture + 2 * error,
+        color=MIXTURE,
+        alpha=0.2,
+        linewidth=0.0,
         label="two errors of the difference",
-        **band,
     )
     axes.plot(points, curve["hf"], color=HF, linewidth=1.6, label="full HF")
     axes.plot(points, mixture, color=MIXTURE, linewidth=0.9, linestyle="--", label="mixture")
