@@ -19,16 +19,18 @@ class Updating:
 
     Attributes:
         words: every, average, ramp, seeds, enter, leave.
+        stride: steps after which weights may change: those of an outer step where time is split.
         target: (A,) the weights that are being approached.
         inside: (A,) bool, seeds (with a quantity) or complex atoms (without) at present.
         average: (A,) the quantity averaged, or the share of the time inside the region.
         switches: (A,) int64, how often each atom has entered or left so far.
     """
 
-    def __init__(self, regions: Regions, atoms: Atoms) -> None:
+    def __init__(self, regions: Regions, atoms: Atoms, stride: int = 1) -> None:
         """Prepare for `atoms`; `begin` or `load_state_dict` comes next."""
         assert regions.update is not None, "a partition that is not updated"
         self.words: Update = regions.update
+        self.stride = stride
         self._regions = regions
         self._atoms = atoms.copy()
         self._atoms.calc = None
@@ -73,8 +75,8 @@ class Updating:
         self._observe(self._value(weights, potential), first=False)
 
     def towards(self, target: Array, weights: Array) -> Array:
-        """The weights (A,) one step of the ramp nearer to the target (A,)."""
-        step = 1.0 / self.words.ramp
+        """The weights (A,), `stride` steps of the ramp nearer to the target (A,)."""
+        step = self.stride / self.words.ramp
         ahead = weights + np.clip(target - weights, -step, step)
         # A ramp of n steps ends after n steps, whatever sums of 1/n are.
         return np.where(np.abs(target - ahead) < 1e-9, target, ahead)

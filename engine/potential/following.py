@@ -12,6 +12,7 @@ and momentum are conserved, whatever the experts' difference.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,8 +25,9 @@ from duetto.errors import InputError
 from duetto.kernels.cpu.following import follow_seeds, pull_on_seeds
 from duetto.potential.base import Evaluation
 from duetto.potential.mixture import Potential, with_known_centres
+from duetto.potential.modes import in_plain_torch
 from duetto.potential.neighbors import NeighborList
-from duetto.potential.terms import checked_weights, mixture_terms
+from duetto.potential.terms import Term, checked_weights, mixture_terms
 
 Array = NDArray[Any]
 
@@ -62,6 +64,7 @@ class FollowingPotential(Potential):
         """
         self.following = following
         self._seed_list: NeighborList | None = None
+        self._besides: tuple[Sequence[Term], ...] = ()  # sums evaluated beside the mixture
         super().__init__(*args, **settings)
         if self.backend.name == "triton":
             raise InputError(
@@ -96,34 +99,45 @@ class FollowingPotential(Potential):
         hf, lf = self.static > 0.0, self.static < 1.0
         hf[near] = True
         lf[near[distance < follow.core - self._skin]] = False
+        for term in (term for group in self._besides for term in group):
+            needed = {"hf": hf, "lf": lf}[term.expert]
+            needed |= term.coefficients != 0.0
         ranges = np.where(hf, self._reach["hf"], 0.0)
         ranges[lf] = np.maximum(ranges[lf], self._reach["lf"])
         if not np.array_equal(ranges, self.neighbor_list.ranges):
             self.neighbor_list = self._new_list([], ranges, self._skin)
         super().rebuild(positions, cell)
 
+    @in_plain_torch
     def evaluate(self, positions: Tensor, cell: Tensor) -> Evaluation:
         """Energy, forces and virial; the weights at these positions are with them.
 
         Raises:
             InputError: as `Potential.evaluate`.
         """
+        with self._turns:
+            return self._evaluate_all(positions, cell)[0]
+
+    def _evaluate_all(self, positions: Tensor, cell: Tensor) -> list[Evaluation]:
+        """The mixture with moving weights, and the sums besides; each expert is asked once."""
         self._bring_list_up_to_date(positions, cell)
         x, box = positions.detach().cpu().numpy(), cell.detach().cpu().numpy()
         q = self._follow(x, box)
-        evaluation = self.backend.evaluate(positions, cell, self.neighbor_list, self._work)[0]
-        sites = evaluation.site_energies
-        if not len(self.following.seeds) or not {"hf", "lf"} <= sites.keys():
-            return replace(evaluation, weights=self._weights_on(positions))
+        found = self.backend.evaluate(positions, cell, self.neighbor_list, self._work)
+        mixture = replace(found[0], weights=torch.from_numpy(self.weights).to(positions.device))
+        sites = mixture.site_energies
+        if not {"hf", "lf"} <= sites.keys():
+            return [mixture, *found[1:]]
         difference = (sites["hf"] - sites["lf"]).detach().cpu().numpy()
         forces, virial = np.zeros_like(x), np.zeros((3, 3))
         pull_on_seeds(x, box, *self._seed_arguments(), q, difference, forces, virial)
-        return replace(
-            evaluation,
-            forces=evaluation.forces + torch.from_numpy(forces).to(evaluation.forces),
-            virial=evaluation.virial + torch.from_numpy(virial).to(evaluation.virial),
-            weights=self._weights_on(positions),
+        forces_on_device = torch.from_numpy(forces).to(mixture.forces)
+        mixture = replace(
+            mixture,
+            forces=mixture.forces + forces_on_device,
+            virial=mixture.virial + torch.from_numpy(virial).to(mixture.virial),
         )
+        return [mixture, *found[1:]]
 
     def _follow(self, x: Array, box: Array) -> Array:
         """Bring weights and work up to these positions; (A,) 1 − w."""
@@ -134,11 +148,9 @@ class FollowingPotential(Potential):
         active = {"hf": reached | (self.static > 0.0), "lf": q > 0.0}
         self.weights = 1.0 - q
         self.terms = mixture_terms(self.weights)
-        self._work = with_known_centres(self._divide([self.terms], active), self._work)
+        groups = [self.terms, *self._besides]
+        self._work = with_known_centres(self._divide(groups, active), self._work)
         return q
-
-    def _weights_on(self, positions: Tensor) -> Tensor:
-        return torch.from_numpy(self.weights).to(positions.device)
 
     def _seed_arguments(self) -> tuple[Any, ...]:
         """What the kernels are told of the seeds and their neighbours."""

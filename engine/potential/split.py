@@ -4,7 +4,8 @@
 
 Their sum is the mixture. At the end of an outer step the low-fidelity expert computes each atom
 once for both sums; in between it alone is asked. The slow forces are what the mixture's forces
-have beyond the fast ones, whatever the weights do.
+have beyond the fast ones, whatever the weights do: where they follow atoms, −Σ_i (E_i^HF − E_i^LF)
+∂w_i/∂R is slow, too.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from torch import Tensor
 
 from duetto.errors import InputError
 from duetto.potential.base import Evaluation, Propagating
+from duetto.potential.following import FollowingPotential
 from duetto.potential.mixture import Potential, Term
+from duetto.potential.terms import checked_weights, mixture_terms
 
 
 class SplitPotential(Potential):
     """A mixture whose evaluations tell the slow forces, too."""
 
     _fast: list[list[Term]]
-    _both: list[list[Term]]
+    _all: list[list[Term]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Prepare the low-fidelity expert for every atom; arguments as those of `Potential`.
@@ -36,11 +39,7 @@ class SplitPotential(Potential):
                 species; the backend keeps dynamics to itself.
         """
         super().__init__(*args, **kwargs)
-        if isinstance(self.backend, Propagating):
-            raise InputError(
-                f"multiple_timestep: the backend {self.backend.name} has no multiple time steps "
-                "yet; use device: cpu, or backend: reference"
-            )
+        _require_host_steps(self)
 
     def set_weights(
         self,
@@ -49,16 +48,57 @@ class SplitPotential(Potential):
         ahead: ArrayLike | None = None,
     ) -> None:
         """See `Potential.set_weights`; the list serves the low-fidelity expert on every atom."""
-        super().set_weights(weights, active)
-        low = [Term("lf", np.ones(len(self.species)))]
-        self._fast, self._both = [low], [list(self.terms), low]
-        self.reserve(self._both)
+        super().set_weights(weights, active, ahead)
+        low, n_atoms = _low_everywhere(self), len(self.species)
+        by_next = [] if ahead is None else [list(mixture_terms(checked_weights(ahead, n_atoms)))]
+        self._fast, self._all = [low], [list(self.terms), *by_next, low]
+        self.reserve(self._all)
 
     def evaluate(self, positions: Tensor, cell: Tensor) -> Evaluation:
         """The mixture, with its slow forces; see `Potential.evaluate`."""
-        mixture, fast = self.evaluate_terms(positions, cell, self._both)
+        *mixtures, fast = self.evaluate_terms(positions, cell, self._all)
+        now, *by_next = (replace(m, slow_forces=m.forces - fast.forces) for m in mixtures)
+        self.ahead = by_next[0] if by_next else None
+        return now
+
+    def evaluate_fast(self, positions: Tensor, cell: Tensor) -> Evaluation:
+        """The low-fidelity expert on all atoms, alone; arguments as those of `evaluate`."""
+        return self.evaluate_terms(positions, cell, self._fast)[0]
+
+
+class SplitFollowingPotential(FollowingPotential):
+    """The same with weights that follow atoms."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Prepare the low-fidelity expert for every atom; arguments as `FollowingPotential`.
+
+        Raises:
+            InputError: as `FollowingPotential` and `SplitPotential`.
+        """
+        super().__init__(*args, **kwargs)
+        _require_host_steps(self)
+        self._fast = [_low_everywhere(self)]
+        self._besides = tuple(self._fast)
+
+    def evaluate(self, positions: Tensor, cell: Tensor) -> Evaluation:
+        """The mixture, with its slow forces; see `FollowingPotential.evaluate`."""
+        with self._turns:
+            mixture, fast = self._evaluate_all(positions, cell)
         return replace(mixture, slow_forces=mixture.forces - fast.forces)
 
     def evaluate_fast(self, positions: Tensor, cell: Tensor) -> Evaluation:
         """The low-fidelity expert on all atoms, alone; arguments as those of `evaluate`."""
         return self.evaluate_terms(positions, cell, self._fast)[0]
+
+
+def _low_everywhere(potential: Potential) -> list[Term]:
+    """The fast sum."""
+    return [Term("lf", np.ones(len(potential.species)))]
+
+
+def _require_host_steps(potential: Potential) -> None:
+    if isinstance(potential.backend, Propagating):
+        raise InputError(
+            f"multiple_timestep: the backend {potential.backend.name} has no multiple time steps "
+            "yet; use device: cpu, or backend: reference"
+        )

@@ -431,7 +431,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
 
 
 def require_whole_outer_steps(config: RunConfig, where: str) -> None:
-    """Refuse stages and output that do not end on a whole outer step.
+    """Refuse stages, output and updates that do not end on a whole outer step.
 
     Raises:
         InputError: naming the key, its value and the nearest that fit.
@@ -442,6 +442,8 @@ def require_whole_outer_steps(config: RunConfig, where: str) -> None:
     lengths = {f"stages[{n}].steps": stage.steps for n, stage in enumerate(config.stages)}
     for name in ("thermo_every", "trajectory_every", "checkpoint_every"):
         lengths[f"output.{name}"] = getattr(output, name)
+    if config.regions.update is not None:
+        lengths["regions.update.every"] = config.regions.update.every
     for key, steps in lengths.items():
         if steps % every:
             below, above = steps // every * every, -(-steps // every) * every

@@ -13,7 +13,7 @@ from duetto.md.state import State
 from duetto.potential.following import Following, FollowingPotential
 from duetto.potential.mixture import Potential
 from duetto.potential.region_backend import RegionBackend
-from duetto.potential.split import SplitPotential
+from duetto.potential.split import SplitFollowingPotential, SplitPotential
 from duetto.run.config import ExpertConfig, RunConfig
 from duetto.run.multiple_timestep import (
     inner_steps,
@@ -71,26 +71,15 @@ class PairModel:
         }
         split = inner_steps(self.config) > 1
         if split:
-            self._require_standing_still()
             require_low_fidelity_everywhere(self.pair, species, self.config.pair_name)
             warn_beyond_measured(self.pair, self.config)
+        kind: type[Potential] = SplitPotential if split else Potential
         if following is not None:
-            potential: Potential = FollowingPotential(
-                self.pair, species, weights, pbc, following=following, **settings
-            )
-        else:
-            kind = SplitPotential if split else Potential
-            potential = kind(self.pair, species, weights, pbc, **settings)
+            kind = SplitFollowingPotential if split else FollowingPotential
+            settings["following"] = following
+        potential = kind(self.pair, species, weights, pbc, **settings)
         self.backend, self.precision = potential.backend.name, potential.precision
         return potential
-
-    def _require_standing_still(self) -> None:
-        for name in ("follow", "update"):
-            if getattr(self.config.regions, name) is not None:
-                raise InputError(
-                    f"multiple_timestep: not with regions.{name}, whose weights move; leave one "
-                    "of them out"
-                )
 
     def describe(self) -> dict[str, str]:
         """Device, dtype, backend and the precision of matrix products."""

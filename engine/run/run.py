@@ -187,7 +187,7 @@ def _start(config: RunConfig, model: Model) -> _Run:
     if regions.update is None:
         weights = regions.static_weights(atoms)
     else:
-        updating = Updating(regions, atoms)
+        updating = Updating(regions, atoms, inner_steps(config))
         updating.begin()
         weights = updating.target
     seeds = None if regions.follow is None else regions.follow.select(atoms)
@@ -251,7 +251,7 @@ def _resume(config: RunConfig, model: Model, where: str) -> _Run:
     potential = _potential(config, model, state.species, weights, state.pbc, seeds)
     updating = None
     if config.regions.update is not None:
-        updating = Updating(config.regions, _atoms_of(state))
+        updating = Updating(config.regions, _atoms_of(state), inner_steps(config))
     keeper = Keeper.of(Guard.from_config(config.guard), potential, updating)
     keeper.load_state_dict(kept)
     keeper.restore(potential)

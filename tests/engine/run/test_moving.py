@@ -102,6 +102,25 @@ def test_energy_less_what_was_booked_is_conserved_and_a_cut_leaves_no_trace(
         assert output(folder, "cut") == output(folder, "whole"), stop
 
 
+@pytest.mark.parametrize("partition", ["follow", "within", "disagreement"])
+def test_time_is_split_where_regions_move(folder: Path, partition: str) -> None:
+    settings = ["multiple_timestep={every: 2}", "timestep_fs=0.25"]
+    settings += ["output.thermo_every=2", "stages.0.steps=120"]
+    if partition == "within":
+        with pytest.raises(InputError, match=r"regions.update.every: got 5; allowed: a multiple"):
+            go(folder, partition, "whole", *settings)
+        settings.append("regions.update.every=4")
+    go(folder, partition, "whole", *settings)
+    table = read_thermo(folder / "whole" / THERMO)
+    booked, kept = table["e_repartition_eV"], table["conserved_eV"]
+    exchanged = np.ptp(table["kinetic_energy_eV"] if partition == "follow" else booked)
+    assert booked.any() == (partition != "follow")
+    assert np.ptp(kept) < 0.01 * exchanged
+    go(folder, partition, "cut", *settings, "stages.0.steps=34")
+    go(folder, partition, "cut", *settings, resume=True)
+    assert output(folder, "cut") == output(folder, "whole")
+
+
 def test_what_moves_twice_or_not_at_all_is_refused(folder: Path) -> None:
     both = "{complex: all, follow: {seeds: all, core: 2, blend: 2}, update: {every: 3}}"
     misspelt = "update: {every: 5, seeds: {cordination: {cutoff: 3}}, enter: {min: 1}}"
