@@ -7,7 +7,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from duetto.md.energy_return import with_energy_returned
 from duetto.md.state import Potential, State, with_evaluation, with_list
+from duetto.partition.ledger import Due
 from duetto.potential.base import Evaluation
 
 
@@ -15,8 +17,10 @@ class Partition(Protocol):
     """What dynamics asks of who keeps the partition.
 
     Attributes:
-        e_repartition: what changed weights have cost so far, eV.
+        e_repartition: what changed weights have cost so far and velocities have not paid, eV.
         changes_weights: whether weights may change, so that the host must take every step.
+        return_within: Å around an atom in which velocities pay for its changed weight; None where
+            what changed weights cost is booked alone.
     """
 
     @property
@@ -26,6 +30,13 @@ class Partition(Protocol):
     @property
     def changes_weights(self) -> bool:
         """See above."""
+
+    @property
+    def return_within(self) -> float | None:
+        """See above."""
+
+    def take_due(self) -> Due | None:
+        """What the velocities pay now for changes since the last step; None for nothing."""
 
     def look(self, step: int, positions: Tensor, cell: Tensor) -> None:
         """Look at the positions (A, 3) in the cell (3, 3) of a step gone by; may stop the run."""
@@ -54,6 +65,9 @@ def between_steps(
         potential: whose weights may change.
         partition: who changes them.
         rebuilt: whether the neighbour list was built anew in this step.
+
+    Raises:
+        RunStopped: the guard, or velocities that cannot pay.
     """
     before = potential.n_rebuilds
     evaluation = partition.between_steps(
@@ -62,6 +76,9 @@ def between_steps(
     rebuilds = potential.n_rebuilds - before
     if evaluation is not None:
         state = with_evaluation(state, evaluation)
+        due = None if partition.return_within is None else partition.take_due()
+        if due is not None and partition.return_within is not None:
+            state = with_energy_returned(state, due, partition.return_within)
     elif not rebuilds:
         return state
     state = replace(state, e_repartition=partition.e_repartition)

@@ -83,7 +83,7 @@ class State:
     n_rebuilds: int = 0
     step: int = 0
     time_fs: float = 0.0
-    e_repartition: float = 0.0  # eV booked when weights changed during the run
+    e_repartition: float = 0.0  # eV booked when weights changed, less what velocities have paid
     thermostat_work: float = 0.0  # eV given to the atoms by the thermostat
     stage_conserved: float = 0.0  # conserved energy at the start of the present stage, eV
 

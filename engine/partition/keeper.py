@@ -19,7 +19,7 @@ import numpy.typing as npt
 from duetto.atoms.periodic import Array
 from duetto.errors import RunStopped
 from duetto.partition.guard import ALWAYS_STOPS, Guard, Watch
-from duetto.partition.ledger import Ledger
+from duetto.partition.ledger import Due, Ledger
 from duetto.partition.ramp import Ramp
 from duetto.partition.rules import Finding, Start
 from duetto.partition.update import Updating
@@ -141,8 +141,17 @@ class Keeper:
 
     @property
     def e_repartition(self) -> float:
-        """What changes of the weights have cost so far, eV."""
-        return self.ledger.e_repartition
+        """What changes of the weights have cost so far and velocities have not paid, eV."""
+        return self.ledger.e_repartition - self.ledger.returned
+
+    @property
+    def return_within(self) -> float | None:
+        """Å around an atom in which velocities pay for its changed weight; None: none do."""
+        return None if self.updating is None else self.updating.words.return_within
+
+    def take_due(self) -> Due | None:
+        """What velocities are to pay for changes since this was asked last; see `Ledger`."""
+        return self.ledger.take_due()
 
     @property
     def changes_weights(self) -> bool:
@@ -189,6 +198,7 @@ class Keeper:
             RunStopped, InputError: as `look`.
         """
         evaluation = None
+        self.ledger.forget_due()
         if self._ramp is not None:
             evaluation = self._ramp.step(step, positions, cell, potential, self.ledger)
         if rebuilt:

@@ -5,11 +5,13 @@ Changing weights at standing atoms changes the energy,
     ΔE = Σ_i Δw_i (E_i^HF − E_i^LF),
 
 which is booked here and nowhere else. What dynamics at constant energy conserves is the total
-energy less the sum of all that was booked, E_repartition.
+energy less the sum of all that was booked, E_repartition; where dynamics has taken what was booked
+from the velocities, that was returned.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,19 @@ from duetto.atoms.periodic import Array
 Atoms = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Due:
+    """What changes of weights have cost, atom by atom.
+
+    Attributes:
+        atoms: (n,) indices.
+        energies: (n,) eV, Δw (E^HF − E^LF).
+    """
+
+    atoms: Atoms
+    energies: Array
+
+
 class Ledger:
     """Owner of the weights.
 
@@ -28,6 +43,7 @@ class Ledger:
         e_repartition: booked so far, eV.
         work: Σ |Δw_i (E_i^HF − E_i^LF)| so far, eV: terms of either sign do not cancel here.
         changed: Σ |Δw_i| so far.
+        returned: part of `e_repartition` that velocities have paid, eV.
     """
 
     def __init__(self, weights: npt.ArrayLike) -> None:
@@ -37,6 +53,8 @@ class Ledger:
         self.e_repartition = 0.0
         self.work = 0.0
         self.changed = 0.0
+        self.returned = 0.0
+        self._due: list[Due] = []
 
     @property
     def weights(self) -> Array:
@@ -78,15 +96,31 @@ class Ledger:
         weights[atoms] = to
         step = weights[atoms] - (self._weights if now is None else now)[atoms]
         self.e_repartition += change
-        self.work += float(np.abs(step * (e_hf - e_lf)[atoms]).sum())
+        costs = step * (e_hf - e_lf)[atoms]
+        self.work += float(np.abs(costs).sum())
         self.changed += float(np.abs(step).sum())
         self._weights = _frozen(weights)
         self.version += 1
+        self._due.append(Due(atoms, costs))
         return change
+
+    def forget_due(self) -> None:
+        """What was booked so far will not be returned."""
+        self._due.clear()
+
+    def take_due(self) -> Due | None:
+        """What was booked since this was asked last, to be returned now; None if nothing was."""
+        if not self._due:
+            return None
+        atoms = np.concatenate([due.atoms for due in self._due])
+        due = Due(atoms, np.concatenate([due.energies for due in self._due]))
+        self._due.clear()
+        self.returned += float(due.energies.sum())
+        return due
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers, the weights aside, from which `load_state_dict` resumes."""
-        names = ("version", "e_repartition", "work", "changed")
+        names = ("version", "e_repartition", "work", "changed", "returned")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -95,6 +129,7 @@ class Ledger:
         self.e_repartition = float(state["e_repartition"])
         self.work = float(state["work"])
         self.changed = float(state["changed"])
+        self.returned = float(state["returned"])
 
 
 def _frozen(weights: npt.ArrayLike) -> Array:

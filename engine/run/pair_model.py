@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from duetto.environment import choose_device
-from duetto.errors import InputError
 from duetto.experts.pair import ROLES, ExpertPair
 from duetto.md.state import State
 from duetto.potential.following import Following, FollowingPotential

@@ -35,8 +35,9 @@ class RunSummary:
         nve_drift_meV_per_atom_per_ps: straight line through the conserved energy of the last NVE
             stage begun, None where its table has fewer than two rows.
         e_repartition_eV: booked by changed weights.
-        e_repartition_eV_per_ps: the same by simulated time: how good the pair is, and how well
-            the partition is chosen; None before time has passed.
+        e_returned_eV: part of it that velocities have paid (`regions.update.return`).
+        e_repartition_eV_per_ps: what was booked, by simulated time: how good the pair is, and how
+            well the partition is chosen; None before time has passed.
         repartition_work_eV_per_ps: Σ |Δw_i (E_i^HF − E_i^LF)| by simulated time, in which terms of
             either sign do not cancel.
         partition_changes_per_atom: how often an atom has entered or left, None where the partition
@@ -61,6 +62,7 @@ class RunSummary:
     temperature_K: float
     nve_drift_meV_per_atom_per_ps: float | None
     e_repartition_eV: float
+    e_returned_eV: float
     e_repartition_eV_per_ps: float | None
     repartition_work_eV_per_ps: float | None
     partition_changes_per_atom: float | None
@@ -104,7 +106,8 @@ def summarize(
     `kept` is what the keeper of the partition knows there.
     """
     picoseconds = state.time_fs / 1000.0
-    work, ramp = kept["ledger"]["work"], kept.get("ramp")
+    ledger, ramp = kept["ledger"], kept.get("ramp")
+    booked, work = ledger["e_repartition"], ledger["work"]
     counts = count_regions(state.weights.cpu().numpy())
     return RunSummary(
         output=str(config.output.dir),
@@ -117,8 +120,9 @@ def summarize(
         time_fs=state.time_fs,
         temperature_K=state.temperature(state.kinetic_energy),
         nve_drift_meV_per_atom_per_ps=_nve_drift(config, state),
-        e_repartition_eV=state.e_repartition,
-        e_repartition_eV_per_ps=state.e_repartition / picoseconds if picoseconds else None,
+        e_repartition_eV=booked,
+        e_returned_eV=ledger["returned"],
+        e_repartition_eV_per_ps=booked / picoseconds if picoseconds else None,
         repartition_work_eV_per_ps=work / picoseconds if picoseconds else None,
         partition_changes_per_atom=(
             None if ramp is None else float(ramp["updating"]["switches"].mean())

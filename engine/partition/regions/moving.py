@@ -105,6 +105,8 @@ class Update:
         enter: bounds within which an atom becomes a seed. Without `seeds`: the share of the time,
             as averaged, from which on an atom is complex.
         leave: wider bounds, outside of which it stops being one.
+        return_within: Å around an atom in which the velocities pay for its changed weight; None:
+            what changes cost is booked alone.
     """
 
     every: int
@@ -113,10 +115,13 @@ class Update:
     seeds: Quantity | None
     enter: Bounds
     leave: Bounds
+    return_within: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that `parse_update` reads back."""
         data: dict[str, Any] = {"every": self.every, "average": self.average, "ramp": self.ramp}
+        if self.return_within is not None:
+            data["return"] = {"within": self.return_within}
         if self.seeds is None:
             return {**data, "enter": self.enter.least, "leave": self.leave.least}
         bounds = {"enter": self.enter.to_dict(), "leave": self.leave.to_dict()}
@@ -129,7 +134,8 @@ def parse_update(value: object, place: Place) -> Update:
     Raises:
         InputError: as everywhere; also where `leave` is not wider than `enter`.
     """
-    fields = mapping(value, place, ["every"], ["average", "ramp", "seeds", "enter", "leave"])
+    known = ["average", "ramp", "seeds", "enter", "leave", "return"]
+    fields = mapping(value, place, ["every"], known)
     seeds = None
     if "seeds" in fields:
         seeds = _quantity(fields["seeds"], place.at("seeds"))
@@ -152,7 +158,13 @@ def parse_update(value: object, place: Place) -> Update:
         seeds=seeds,
         enter=enter,
         leave=leave,
+        return_within=_return(fields["return"], place.at("return")) if "return" in fields else None,
     )
+
+
+def _return(value: object, place: Place) -> float:
+    within = mapping(value, place, ["within"])["within"]
+    return number(within, place.at("within"), above=0.0)
 
 
 def _bounds(value: object, place: Place) -> Bounds:

@@ -96,6 +96,7 @@ class Promoting:
     """Gives every atom another eighth, for 10 eV, whenever the list has been built anew."""
 
     changes_weights = True
+    return_within = None
     e_repartition = 0.0
 
     def between_steps(self, step, positions, cell, potential, *, rebuilt):

@@ -102,6 +102,23 @@ def test_energy_less_what_was_booked_is_conserved_and_a_cut_leaves_no_trace(
         assert output(folder, "cut") == output(folder, "whole"), stop
 
 
+def test_what_was_booked_is_returned_on_the_spot(folder: Path) -> None:
+    """Kinetic and potential energy alone are kept, as they are where nothing changes."""
+    settings = ["regions.update.return={within: 6.0}", "timestep_fs=0.25", "stages.0.steps=80"]
+    summary = go(folder, "within", "whole", *settings)
+    assert summary.partition_changes_per_atom > 0.0
+    assert summary.e_returned_eV == pytest.approx(summary.e_repartition_eV, rel=1e-12)
+    table = read_thermo(folder / "whole" / THERMO)
+    assert np.abs(table["e_repartition_eV"]).max() < 1e-12
+    assert np.ptp(table["total_energy_eV"]) < 0.01 * summary.repartition_work_eV_per_ps * 0.02
+    first, last = (ase.io.read(folder / "whole" / TRAJECTORY, index=i) for i in ("0", "-1"))
+    momenta = (frame.get_momenta().sum(axis=0) for frame in (first, last))
+    np.testing.assert_allclose(*momenta, atol=1e-9)
+    go(folder, "within", "cut", *settings, "stages.0.steps=23")
+    go(folder, "within", "cut", *settings, resume=True)
+    assert output(folder, "cut") == output(folder, "whole")
+
+
 @pytest.mark.parametrize("partition", ["follow", "within", "disagreement"])
 def test_time_is_split_where_regions_move(folder: Path, partition: str) -> None:
     settings = ["multiple_timestep={every: 2}", "timestep_fs=0.25"]
