@@ -22,11 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from duetto.errors import InputError
-from duetto.kernels.cpu.following import follow_seeds, pull_on_seeds
 from duetto.potential.base import Evaluation
 from duetto.potential.mixture import Potential, with_known_centres
 from duetto.potential.modes import in_plain_torch
-from duetto.potential.neighbors import NeighborList
+from duetto.potential.seed_weights import SeedWeights
 from duetto.potential.terms import Term, checked_weights, mixture_terms
 
 Array = NDArray[Any]
@@ -47,6 +46,15 @@ class Following:
     blend: float
 
 
+def following_kind(backend: str) -> type[FollowingPotential]:
+    """What follows atoms on a backend, by the name that `choose_backend` gives."""
+    if backend != "triton":
+        return FollowingPotential
+    from duetto.potential.following_device import DeviceFollowingPotential
+
+    return DeviceFollowingPotential
+
+
 class FollowingPotential(Potential):
     """A potential whose weights follow seeds.
 
@@ -60,20 +68,25 @@ class FollowingPotential(Potential):
         """Prepare as `Potential`; its weights are the static ones.
 
         Raises:
-            InputError: as `Potential`; the pair lacks an expert, or the backend is triton.
+            InputError: as `Potential`; the pair lacks an expert, or the backend is triton, which
+                `duetto.potential.following_device` is for.
         """
         self.following = following
-        self._seed_list: NeighborList | None = None
         self._besides: tuple[Sequence[Term], ...] = ()  # sums evaluated beside the mixture
         super().__init__(*args, **settings)
-        if self.backend.name == "triton":
-            raise InputError(
-                "regions.follow: backend triton has no weights that move; use device: cpu, or "
-                "backend: reference on cuda"
-            )
+        self._around = SeedWeights(following.core, following.blend, self.pbc, self._skin)
+        self._require_backend()
         for role in ("hf", "lf"):
             if role not in self.pair.experts:
                 raise InputError(f"regions.follow: needs both experts, and the pair lacks {role}")
+
+    def _require_backend(self) -> None:
+        """Refuse a backend for which another kind of potential is made."""
+        if self.backend.name == "triton":
+            raise InputError(
+                "backend triton: weights follow atoms there by DeviceFollowingPotential "
+                "(duetto.potential.following_device)"
+            )
 
     def set_weights(self, weights: ArrayLike, active: Any = None, ahead: Any = None) -> None:
         """Change the weights that do not move; the list is built anew at the next evaluation."""
@@ -83,27 +96,13 @@ class FollowingPotential(Potential):
         self.neighbor_list = self._new_list([], np.zeros(len(self.species)), self._skin)
 
     def rebuild(self, positions: Tensor, cell: Tensor) -> None:
-        """Build the lists of neighbours, for all centres that may gain a weight in their time.
-
-        No atom moves more than half the skin before the next rebuild, so no distance changes by
-        more than the skin.
-        """
+        """Build the lists of neighbours, for all centres that may gain a weight in their time."""
         x, box = positions.detach().cpu().numpy(), cell.detach().cpu().numpy()
-        follow, A = self.following, len(self.species)
-        reach = np.full(A, -self._skin)
-        reach[follow.seeds] = follow.core + follow.blend
-        self._seed_list = NeighborList(reach, self.pbc, self._skin)
-        self._seed_list.rebuild(x, box)
-        distance = self._distances(x, box)
-        near = self._seed_list.neighbor
-        hf, lf = self.static > 0.0, self.static < 1.0
-        hf[near] = True
-        lf[near[distance < follow.core - self._skin]] = False
+        may = self._around.rebuild(x, box, self.following.seeds, self.static)
         for term in (term for group in self._besides for term in group):
-            needed = {"hf": hf, "lf": lf}[term.expert]
-            needed |= term.coefficients != 0.0
-        ranges = np.where(hf, self._reach["hf"], 0.0)
-        ranges[lf] = np.maximum(ranges[lf], self._reach["lf"])
+            may[term.expert] |= term.coefficients != 0.0
+        ranges = np.where(may["hf"], self._reach["hf"], 0.0)
+        ranges[may["lf"]] = np.maximum(ranges[may["lf"]], self._reach["lf"])
         if not np.array_equal(ranges, self.neighbor_list.ranges):
             self.neighbor_list = self._new_list([], ranges, self._skin)
         super().rebuild(positions, cell)
@@ -129,41 +128,20 @@ class FollowingPotential(Potential):
         if not {"hf", "lf"} <= sites.keys():
             return [mixture, *found[1:]]
         difference = (sites["hf"] - sites["lf"]).detach().cpu().numpy()
-        forces, virial = np.zeros_like(x), np.zeros((3, 3))
-        pull_on_seeds(x, box, *self._seed_arguments(), q, difference, forces, virial)
-        forces_on_device = torch.from_numpy(forces).to(mixture.forces)
+        forces, virial = np.zeros_like(x), np.zeros((1, 3, 3))
+        self._around.pull(x, box, q, difference, forces, virial)
         mixture = replace(
             mixture,
-            forces=mixture.forces + forces_on_device,
-            virial=mixture.virial + torch.from_numpy(virial).to(mixture.virial),
+            forces=mixture.forces + torch.from_numpy(forces).to(mixture.forces),
+            virial=mixture.virial + torch.from_numpy(virial[0]).to(mixture.virial),
         )
         return [mixture, *found[1:]]
 
     def _follow(self, x: Array, box: Array) -> Array:
         """Bring weights and work up to these positions; (A,) 1 − w."""
-        q, reached = 1.0 - self.static, np.zeros(len(x), dtype=bool)
-        follow_seeds(x, box, *self._seed_arguments(), q, reached)
-        # By distance, not by weight: near the ends of the blend w may round to 0 or 1 while its
-        # gradient is not yet zero.
-        active = {"hf": reached | (self.static > 0.0), "lf": q > 0.0}
+        q, active = self._around.follow(x, box)
         self.weights = 1.0 - q
         self.terms = mixture_terms(self.weights)
         groups = [self.terms, *self._besides]
         self._work = with_known_centres(self._divide(groups, active), self._work)
         return q
-
-    def _seed_arguments(self) -> tuple[Any, ...]:
-        """What the kernels are told of the seeds and their neighbours."""
-        near, follow = self._seed_list, self.following
-        assert near is not None, "the list is built first"
-        return follow.seeds, near.first, near.neighbor, near.shift, follow.core, follow.blend
-
-    def _distances(self, x: Array, box: Array) -> Array:
-        """(list,) Å from each seed to its neighbours, seeds in the order of the atoms."""
-        near = self._seed_list
-        assert near is not None, "the list is built first"
-        centre = np.repeat(np.arange(len(x)), np.diff(near.first))
-        lattice = np.where(self.pbc[:, None], box, 0.0)
-        return np.asarray(
-            np.linalg.norm(x[near.neighbor] - x[centre] + near.shift @ lattice, axis=1)
-        )

@@ -53,6 +53,7 @@ class Potential:
     """Experts as one potential for one set of atoms.
 
     Attributes:
+        takes_steps_on_device: whether its backend's propagator, where it has one, knows its energy.
         pair: the experts.
         species: chemical symbol of every atom.
         precision: what matrix products are computed in, see `choice.precision_of`.
@@ -61,6 +62,8 @@ class Potential:
         neighbor_list: the list in use.
         ahead: what `evaluate` found last by the weights of the next step, where those are known.
     """
+
+    takes_steps_on_device = True
 
     @in_plain_torch
     def __init__(

@@ -76,9 +76,11 @@ class SplitFollowingPotential(FollowingPotential):
             InputError: as `FollowingPotential` and `SplitPotential`.
         """
         super().__init__(*args, **kwargs)
-        _require_host_steps(self)
         self._fast = [_low_everywhere(self)]
         self._besides = tuple(self._fast)
+
+    def _require_backend(self) -> None:
+        _require_host_steps(self)
 
     def evaluate(self, positions: Tensor, cell: Tensor) -> Evaluation:
         """The mixture, with its slow forces; see `FollowingPotential.evaluate`."""

@@ -101,6 +101,35 @@ class TritonBackend:
                 evaluations.append(_result(mixture, sites, home))
         return evaluations
 
+    def evaluate_weighted(
+        self, positions: Tensor, cell: Tensor, neighbors: DeviceList, hf: Tensor, lf: Tensor
+    ) -> Evaluation:
+        """The energy of a list's own centres by weights that are on the device.
+
+        Args:
+            positions: (A, 3) float64, Å.
+            cell: (3, 3) float64, Å.
+            neighbors: valid for them.
+            hf, lf: (A,) float64, of each atom's energy by either expert.
+
+        Raises:
+            RunStopped: as `evaluate`.
+        """
+        home = positions.device
+        neighbors.weigh({"hf": hf, "lf": lf})
+        mixture = self._evaluate(positions.detach().to(self.device), cell.detach(), neighbors)
+        sites = {role: e.to(home) for role, e in neighbors.site_energies().items()}
+        return _result(mixture, sites, home)
+
+    def require_in_range(self, neighbors: DeviceList) -> None:
+        """Stop where a kernel has found a force that is none.
+
+        Raises:
+            RunStopped: as `evaluate`.
+        """
+        if int(neighbors.flags[flag.FORCE_RANGE.value]):
+            raise RunStopped(_out_of_range(neighbors.mixture))
+
     def propagator(
         self,
         neighbors: DeviceList,
@@ -190,6 +219,7 @@ class DeviceList:
         experts = [backend.experts.get(role) for role in ROLES]
         self.mixture = Mixture(search, experts, capturable=backend.capturable)
         first, second = (_centres(self._jobs.get(role)) for role in ROLES)
+        self._centres = {"hf": first[0].to(backend.device), "lf": second[0].to(backend.device)}
         self.mixture.set_centres((first[0], second[0]), (first[1], second[1]))
 
     def serves(self, work: Sequence[ExpertWork], ranges: object) -> bool:
@@ -208,13 +238,24 @@ class DeviceList:
         self.mixture.weights.copy_(torch.from_numpy(weights))
         self._used = work, group
 
+    @property
+    def flags(self) -> Tensor:
+        """(N_FLAGS,) int32, see `duetto.kernels.triton.flags`."""
+        flags: Tensor = self.mixture.neighbors.flags
+        return flags
+
+    def weigh(self, weights: Mapping[str, Tensor]) -> None:
+        """Weigh the centres by role as (A,) numbers on the device say."""
+        by_centre = [weights[role][centres] for role, centres in self._centres.items()]
+        self.mixture.weights.copy_(torch.cat(by_centre))
+        self._used = None
+
     def site_energies(self) -> dict[str, Tensor]:
         """By role (A,) float64, eV, of the last evaluation, not weighted; NaN elsewhere."""
         sites = {}
         energies, begin = self.mixture.centre_energies(), 0
-        for role in ROLES:
+        for role, centres in self._centres.items():
             if role in self._jobs:
-                centres = torch.from_numpy(self._jobs[role].centres).to(energies.device)
                 sites[role] = energies.new_full((len(self.mixture.energies),), torch.nan)
                 sites[role][centres] = energies[begin : begin + len(centres)]
                 begin += len(centres)

@@ -9,7 +9,8 @@ from typing import Any
 from duetto.environment import choose_device
 from duetto.experts.pair import ROLES, ExpertPair
 from duetto.md.state import State
-from duetto.potential.following import Following, FollowingPotential
+from duetto.potential.choice import choose_backend
+from duetto.potential.following import Following, following_kind
 from duetto.potential.mixture import Potential
 from duetto.potential.region_backend import RegionBackend
 from duetto.potential.split import SplitFollowingPotential, SplitPotential
@@ -74,8 +75,9 @@ class PairModel:
             warn_beyond_measured(self.pair, self.config)
         kind: type[Potential] = SplitPotential if split else Potential
         if following is not None:
-            kind = SplitFollowingPotential if split else FollowingPotential
-            settings["following"] = following
+            name = choose_backend(self.config.backend, settings["device"], self.config.dtype)
+            kind = SplitFollowingPotential if split else following_kind(name)
+            settings |= {"following": following, "backend": name}
         potential = kind(self.pair, species, weights, pbc, **settings)
         self.backend, self.precision = potential.backend.name, potential.precision
         return potential

@@ -74,7 +74,7 @@ def pull_on_seeds(
     q: Any,
     difference: Any,
     forces: Any,
-    virial: Any,
+    virials: Any,
 ) -> None:
     """The part of the forces by which weights depend on positions, −Σ_i ΔE_i ∂w_i/∂R.
 
@@ -83,8 +83,10 @@ def pull_on_seeds(
         q: (A,) float64, its result.
         difference: (A,) float64, ΔE_i = E_i^HF − E_i^LF, eV; read where 0 < q < q_static alone.
         forces: (A, 3) float64, eV/Å, ADDED TO.
-        virial: (3, 3) float64, eV, −dE/dε, ADDED TO.
+        virials: (A, 3, 3) float64, eV, −dE/dε, ADDED TO: half of what a pair gives to either atom;
+            or (1, 3, 3), of all.
     """
+    by_atom = virials.shape[0] > 1
     for k in range(seeds.shape[0]):
         s = seeds[k]
         for slot in range(first[s], first[s + 1]):
@@ -112,12 +114,24 @@ def pull_on_seeds(
             forces[s, 0] -= fx
             forces[s, 1] -= fy
             forces[s, 2] -= fz
-            virial[0, 0] += dx * fx
-            virial[0, 1] += dx * fy
-            virial[0, 2] += dx * fz
-            virial[1, 0] += dy * fx
-            virial[1, 1] += dy * fy
-            virial[1, 2] += dy * fz
-            virial[2, 0] += dz * fx
-            virial[2, 1] += dz * fy
-            virial[2, 2] += dz * fz
+            if by_atom:
+                _add_product(0.5, dx, dy, dz, fx, fy, fz, virials[j])
+                _add_product(0.5, dx, dy, dz, fx, fy, fz, virials[s])
+            else:
+                _add_product(1.0, dx, dy, dz, fx, fy, fz, virials[0])
+
+
+@compiled
+def _add_product(
+    share: float, dx: float, dy: float, dz: float, fx: float, fy: float, fz: float, virial: Any
+) -> None:
+    """Add share · d ⊗ f to a (3, 3)."""
+    virial[0, 0] += share * dx * fx
+    virial[0, 1] += share * dx * fy
+    virial[0, 2] += share * dx * fz
+    virial[1, 0] += share * dy * fx
+    virial[1, 1] += share * dy * fy
+    virial[1, 2] += share * dy * fz
+    virial[2, 0] += share * dz * fx
+    virial[2, 1] += share * dz * fy
+    virial[2, 2] += share * dz * fz
