@@ -1,12 +1,14 @@
 """Long runs whose region moves: what they conserve, and what changing weights costs.
 
     python bench/moving_regions.py --csv bench/results/moving_regions.csv
-    python bench/moving_regions.py --pairs mismatched --ways follow --steps 5000
+    python bench/moving_regions.py --system slab --pairs co-trained twin crossed --dtype float32 \
+        --csv bench/results/moving_regions.csv
 
-At constant energy, in float64, with weights that follow atoms and with partitions that are updated
-around them, with and without hysteresis. The shipped pair, its twin trained apart, and the HF of
-the one with the LF of the other: CO on Pt(111), `examples/ptco/follow.yaml`. Two experts with
-random weights, whose energies have nothing in common: bulk platinum, around one of its atoms.
+At constant energy, with weights that follow atoms and with partitions that are updated around them,
+with and without hysteresis. `bulk` is platinum around one of its atoms, `slab` is
+`examples/ptco/follow.yaml`, CO on Pt(111). The shipped pair, its twin trained apart, the HF of the
+one with the LF of the other, and two experts with random weights, whose energies have nothing in
+common.
 """
 
 from __future__ import annotations
@@ -32,9 +34,11 @@ from duetto.run.thermo import energy_drift_meV_per_atom_per_ps, read_thermo
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "ptco"
 PAIRS = ("co-trained", "twin", "crossed", "mismatched")
+BULK_PAIRS = ("co-trained", "twin", "mismatched")
 SURFACES = "{layers: {axis: z, top: 1, of: {species: Pt}}}, {layers: {axis: z, bottom: 1}}"
 AROUND = {
     "slab": "any: [{within: {distance: 5.0, of: {species: [C, O]}}}, " + SURFACES + "]",
+    # The border is where the second shell vibrates, the worst that can be asked of an update.
     "bulk": "within: {distance: 4.0, of: {indices: [0]}}",
 }
 UPDATE = {
@@ -44,15 +48,15 @@ UPDATE = {
 WAYS = ("follow", *UPDATE)
 BULK = """
 structure: bulk.xyz
-pair: mismatched.duetto
-regions: {follow: {seeds: {indices: [0]}, core: 4.0, blend: 3.0}}
+pair: pair.duetto
+regions: {follow: {seeds: {indices: [0]}, core: 3.0, blend: 2.5}}
 dtype: float64
 skin_A: 0.8
 timestep_fs: 1.0
 seed: 1
 initial_temperature_K: 600
 stages:
-  - {ensemble: langevin, steps: 100, temperature_K: 300, friction_per_fs: 0.02}
+  - {ensemble: langevin, steps: 200, temperature_K: 300, friction_per_fs: 0.02}
   - {ensemble: nve, steps: 1000}
 output: {dir: unused}
 """
@@ -74,24 +78,21 @@ def write_pair(name: str, folder: Path) -> Path:
     return path
 
 
-def write_config(name: str, folder: Path) -> Path:
-    """The YAML file that a pair's runs start from."""
-    if name != "mismatched":
+def write_config(system: str, folder: Path) -> Path:
+    """The YAML file that a system's runs start from."""
+    if system == "slab":
         return EXAMPLE / "follow.yaml"
     ase.io.write(folder / "bulk.xyz", structure(mismatched=True)[0])
     (folder / "bulk.yaml").write_text(BULK)
     return folder / "bulk.yaml"
 
 
-def partition_of(way: str, config: RunConfig) -> list[str]:
+def partition_of(way: str, system: str, blend: float) -> list[str]:
     """Overrides that make the run's partition that of one of WAYS."""
-    follow = config.regions.follow
-    assert follow is not None
     if way == "follow":
         return []
-    around = AROUND["slab" if config.structure.file.stem == "one_co" else "bulk"]
-    blend = f"{{width: {follow.blend:g}}}"
-    return [f"regions={{complex: {{{around}}}, blend: {blend}, update: {UPDATE[way]}}}"]
+    words = f"complex: {{{AROUND[system]}}}, blend: {{width: {blend:g}}}, update: {UPDATE[way]}"
+    return [f"regions={{{words}}}"]
 
 
 def slope(time_fs: Any, energy_eV: Any, n_atoms: int) -> tuple[float, float]:
@@ -123,17 +124,18 @@ def extra_force(pair: ExpertPair, config: RunConfig, frames: list[Any]) -> float
     return float(np.sqrt(np.concatenate(squares).mean()))
 
 
-def measure(name: str, way: str, steps: int, folder: Path) -> dict[str, Any]:
+def measure(name: str, way: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run, and put what it shows into one row."""
-    pair = write_pair(name, folder)
-    path = write_config(name, folder)
-    overrides = [f"pair={pair}", f"stages.1.steps={steps}"]
+    pair, steps = write_pair(name, folder), args.steps
+    path = write_config(args.system, folder)
+    overrides = [f"pair={pair}", f"stages.1.steps={steps}", f"dtype={args.dtype}"]
     config = load_config(path, overrides)
-    output = folder / f"{name}-{way}"
+    assert config.regions.follow is not None
+    blend, output = config.regions.follow.blend, folder / f"{name}-{way}"
     every = [f"output.dir={output}", "output.trajectory_every=2000", "output.thermo_every=5"]
     summary = run(
         path,
-        overrides=[*overrides, *every, *partition_of(way, config)],
+        overrides=[*overrides, *every, *partition_of(way, args.system, blend)],
         say=lambda line: None,
     )
     table = read_thermo(output / THERMO)
@@ -146,12 +148,12 @@ def measure(name: str, way: str, steps: int, folder: Path) -> dict[str, Any]:
     if way == "follow":
         extra = 1000.0 * extra_force(loaded, config, ase.io.read(output / TRAJECTORY, "2:"))
     return {
-        "system": "Pt(111)+CO" if name != "mismatched" else "Pt",
+        "system": "Pt(111)+CO" if args.system == "slab" else "Pt",
         "pair": name,
         "pair_hash": loaded.content_hash[:12],
         "region": way,
-        "blend_A": config.regions.follow and config.regions.follow.blend,
-        "dtype": "float64",
+        "blend_A": blend,
+        "dtype": args.dtype,
         "n_atoms": summary.n_atoms,
         "steps": steps,
         "timestep_fs": config.timestep_fs,
@@ -180,14 +182,16 @@ def main() -> None:
     """Print one row per pair and way of moving, and append it to a file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=20000, help="at constant energy, of 1 fs")
-    parser.add_argument("--pairs", nargs="+", default=PAIRS, choices=PAIRS)
+    parser.add_argument("--system", default="bulk", choices=AROUND)
+    parser.add_argument("--dtype", default="float64", choices=["float64", "float32"])
+    parser.add_argument("--pairs", nargs="+", default=BULK_PAIRS, choices=PAIRS)
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--csv", type=Path, help="append rows to this file")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for way in args.ways:
             for name in args.pairs:
-                row = measure(name, way, args.steps, Path(folder))
+                row = measure(name, way, args, Path(folder))
                 print(row, flush=True)
                 if args.csv:
                     append(args.csv, row)
