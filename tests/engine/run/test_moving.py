@@ -113,7 +113,8 @@ def test_what_was_booked_is_returned_on_the_spot(folder: Path) -> None:
     assert np.ptp(table["total_energy_eV"]) < 0.01 * summary.repartition_work_eV_per_ps * 0.02
     first, last = (ase.io.read(folder / "whole" / TRAJECTORY, index=i) for i in ("0", "-1"))
     momenta = (frame.get_momenta().sum(axis=0) for frame in (first, last))
-    np.testing.assert_allclose(*momenta, atol=1e-9)
+    # The trajectory has eight decimals of 48 atoms.
+    np.testing.assert_allclose(*momenta, atol=48 * 5e-9)
     go(folder, "within", "cut", *settings, "stages.0.steps=23")
     go(folder, "within", "cut", *settings, resume=True)
     assert output(folder, "cut") == output(folder, "whole")
