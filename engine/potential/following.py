@@ -46,15 +46,6 @@ class Following:
     blend: float
 
 
-def following_kind(backend: str) -> type[FollowingPotential]:
-    """What follows atoms on a backend, by the name that `choose_backend` gives."""
-    if backend != "triton":
-        return FollowingPotential
-    from duetto.potential.following_device import DeviceFollowingPotential
-
-    return DeviceFollowingPotential
-
-
 class FollowingPotential(Potential):
     """A potential whose weights follow seeds.
 

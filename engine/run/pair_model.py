@@ -10,10 +10,10 @@ from duetto.environment import choose_device
 from duetto.experts.pair import ROLES, ExpertPair
 from duetto.md.state import State
 from duetto.potential.choice import choose_backend
-from duetto.potential.following import Following, following_kind
+from duetto.potential.following import Following
+from duetto.potential.kinds import following_kind, standing_kind
 from duetto.potential.mixture import Potential
 from duetto.potential.region_backend import RegionBackend
-from duetto.potential.split import SplitFollowingPotential, SplitPotential
 from duetto.run.config import ExpertConfig, RunConfig
 from duetto.run.multiple_timestep import (
     inner_steps,
@@ -73,10 +73,10 @@ class PairModel:
         if split:
             require_low_fidelity_everywhere(self.pair, species, self.config.pair_name)
             warn_beyond_measured(self.pair, self.config)
-        kind: type[Potential] = SplitPotential if split else Potential
+        kind: type[Potential] = standing_kind(split=split)
         if following is not None:
             name = choose_backend(self.config.backend, settings["device"], self.config.dtype)
-            kind = SplitFollowingPotential if split else following_kind(name)
+            kind = following_kind(name, split=split)
             settings |= {"following": following, "backend": name}
         potential = kind(self.pair, species, weights, pbc, **settings)
         self.backend, self.precision = potential.backend.name, potential.precision

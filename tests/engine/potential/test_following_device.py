@@ -15,8 +15,9 @@ from duetto.experts.allegro.architecture import MLPShape
 from duetto.experts.pair import ExpertPair
 from duetto.md import NVE, Limits, initial_state, run_md
 from duetto.md.device import stays_on_device
-from duetto.potential.following import Following, FollowingPotential, following_kind
+from duetto.potential.following import Following, FollowingPotential
 from duetto.potential.following_device import DeviceFollowingPotential
+from duetto.potential.kinds import following_kind
 from duetto.potential.split import SplitFollowingPotential
 from duetto.potential.triton import TritonBackend
 from tests.pairs import high_fidelity, low_fidelity, mismatched_pair
