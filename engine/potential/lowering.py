@@ -99,8 +99,15 @@ def _allegro_on_triton(expert: Any, device: str, precision: str) -> Any:
     return reason or ExpertKernels(pack(folded).to(device), precision)
 
 
+def _linear_on_triton(expert: Any, device: str, precision: str) -> Any:
+    from duetto.kernels.triton.linear_launch import LinearKernels
+
+    return LinearKernels(expert.form(), device)
+
+
 ON_TRITON: dict[str, Callable[[Any, str, str], Any]] = {
     "allegro": _allegro_on_triton,
+    "linear": _linear_on_triton,
 }
 """What makes the GPU's kernels of each kind: f(expert, device, precision) → kernels, or in words
 why there are none for this expert."""

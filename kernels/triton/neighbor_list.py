@@ -317,6 +317,7 @@ class NeighborList:
         self.generation += 1
 
     def _allocate_edges(self, capacity: int) -> None:
+        capacity += capacity % 2  # three planes of float32 must be whole numbers of int64
         self._candidates = self._integers(capacity)
         self._shifts = torch.zeros(capacity, dtype=torch.int64, device=self.types.device)
         self._neighbors = self._integers(capacity)
