@@ -34,7 +34,7 @@ MOST_IMAGES = (1 << (blocks.TYPE - blocks.IMAGE)) - 2
 def block_energy(
     dtype: str, lanes: int, radials: tuple[int, ...], size: int
 ) -> Callable[..., None]:
-    """Compile `block_energy(type, count, shapes, coefficients, memory, most, energy)`.
+    """Compile `block_energy(type, count, shapes, coefficients, memory, most, nearest, energy)`.
 
     Energies of a block's centres and the gradients of its edges.
 
@@ -46,6 +46,7 @@ def block_energy(
         memory: edges (S, K, lanes, 4); OUTPUT unit, R, dR, Y (S, K, any, lanes), gradient as edges,
             A, G (1, M, lanes), gY (1, D, lanes).
         most: (S,) OUTPUT, vectors of neighbors of each species.
+        nearest: (lanes,) OUTPUT, Å², of the nearest neighbor that has moments.
         energy: (lanes,) OUTPUT, without the shift.
     """
     l_max = len(radials) - 1
@@ -61,14 +62,16 @@ def block_energy(
         coefficients: Any,
         memory: Any,
         most: Any,
+        nearest: Any,
         energy: Any,
     ) -> None:
+        nearest[:] = np.inf
         edges, unit, R, dR, Y, gradient, A, G, gY = memory
         for s in range(count.shape[0]):
             shape = shapes[type, s]
             most[s] = fill(count[s], shape[4], edges[s])
             if most[s] > 0:
-                embedding(edges[s], most[s], shape, unit[s], R[s], dR[s], Y[s])
+                embedding(edges[s], most[s], shape, nearest, unit[s], R[s], dR[s], Y[s])
                 sum_moments(radials, lanes, R[s], Y[s], most[s], A, s * moments)
             else:
                 A[0, s * moments : (s + 1) * moments] = 0.0
@@ -110,12 +113,12 @@ def from_chunk(dtype: str, lanes: int, radials: tuple[int, ...], size: int) -> C
     ) -> None:
         S, num_types = where.shape[0], species_of.shape[0]
         count, most = np.empty((S, lanes), dtype=np.int64), np.empty(S, dtype=np.int64)
-        found = np.empty(lanes, dtype=T)
+        found, nearest = np.empty(lanes, dtype=T), np.empty(lanes, dtype=T)
         for block in range(borders.shape[0] - 1):
             centres = order[borders[block] : borders[block + 1]]
             t = types[centres[0]]
             take(rows, pair, vectors, centres, num_types, species_of, memory[0], where, count)
-            evaluate(t, count, shapes, coefficients, memory, most, found)
+            evaluate(t, count, shapes, coefficients, memory, most, nearest, found)
             for lane in range(centres.shape[0]):
                 energy[centres[lane]] = np.float64(found[lane]) + shift[t]
             for s in range(S):
@@ -130,9 +133,10 @@ def from_list(
 ) -> Callable[..., None]:
     """Compile what goes from packed slots to forces in one pass.
 
-    `centres` (n,) are atoms by type and `borders` where
-    each block begins among them, `weight` (n,) their weights; `energy` (n,) float64 OUTPUT, not
-    weighted; `forces` (any, 4), from atom `low` on, and the virial `sums` (3, 3) ADDED TO.
+    `centres` (n,) are atoms by type and `borders` where each block begins among them, `weight` (n,)
+    their weights; `wall_reach` (T,) is the squared distance of the nearest neighbor from which on
+    a centre of that type meets no wall; `energy` (n,) float64 OUTPUT, not weighted; `forces`
+    (any, 4), from atom `low` on, and the virial `sums` (3, 3) ADDED TO.
     """
     gather, scatter = blocks.gather(lanes, single), blocks.scatter(lanes)
     virial = blocks.virial(dtype, lanes)
@@ -151,6 +155,7 @@ def from_list(
         types: Any,
         places: Any,
         wall: Any,
+        wall_reach: Any,
         shift: Any,
         shapes: Any,
         coefficients: Any,
@@ -163,7 +168,7 @@ def from_list(
     ) -> None:
         S = where.shape[0]
         count, most = np.empty((S, lanes), dtype=np.int64), np.empty(S, dtype=np.int64)
-        found = np.empty(lanes, dtype=T)
+        found, nearest = np.empty(lanes, dtype=T), np.empty(lanes, dtype=T)
         flat_edges, flat_where = memory[0].reshape(-1), where.reshape(-1)
         for block in range(borders.shape[0] - 1):
             begin, end = borders[block], borders[block + 1]
@@ -182,7 +187,7 @@ def from_list(
                 flat_where,
                 count,
             )
-            evaluate(t, count, shapes, coefficients, memory, most, found)
+            evaluate(t, count, shapes, coefficients, memory, most, nearest, found)
             for lane in range(end - begin):
                 energy[begin + lane] = np.float64(found[lane]) + shift[t]
             for s in range(S):
@@ -190,6 +195,8 @@ def from_list(
                 scatter(count[s], where[s], memory[5][s], these, shares, low, forces)
             if walled:
                 for lane in range(end - begin):
+                    if nearest[lane] >= wall_reach[t]:
+                        continue
                     energy[begin + lane] += wall_of_centre(
                         positions,
                         images,
@@ -256,6 +263,7 @@ class CPULinear:
         self._coefficients = _coefficients(form, name)
         self._shift = form.shift.numpy()
         self._wall = _wall(form)
+        self._wall_reach = _wall_reach(form, name)
         arguments = (name, self.lanes, layout.radials, layout.size)
         self._from_chunk = from_chunk(*arguments)
         self._from_list = from_list(*arguments, form.num_types == 1, form.wall is not None)
@@ -386,6 +394,7 @@ class CPULinear:
             share.types,
             self._places,
             self._wall,
+            self._wall_reach,
             self._shift,
             self._shapes,
             self._coefficients,
@@ -465,3 +474,17 @@ def _wall(form: LinearForm) -> tuple[Array, Array, float]:
     if form.wall is None:
         return np.zeros(T, dtype=np.int64), np.zeros((T, T)), 6.0
     return form.wall.pair.atomic_numbers.numpy(), form.wall.radii.numpy(), float(form.wall.pair.p)
+
+
+def _wall_reach(form: LinearForm, name: str) -> Array:
+    """(T,) Å², squared distance of the nearest neighbor with moments beyond which is no wall.
+
+    Infinity where a neighbor without moments, whose distance nobody takes, may have one.
+    """
+    if form.wall is None:
+        return np.zeros(form.num_types, dtype=name)
+    radii = form.wall.radii.numpy()
+    reach = np.where(form.species_of.numpy()[None] >= 0, radii, np.where(radii > 0, np.inf, 0.0))
+    # Wider by what the squared distance, a sum of three rounded products, may be off.
+    margin = 1.0 + 16.0 * float(np.finfo(name).eps)
+    return (reach.max(axis=1) ** 2 * margin).astype(name)

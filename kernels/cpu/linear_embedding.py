@@ -37,11 +37,12 @@ def _type(dtype: str) -> Any:
 
 @functools.cache
 def embed(dtype: str, lanes: int, size: int, l_max: int) -> Callable[..., None]:
-    """Compile `embed(edges, count, shape, unit, R, dR, Y)`: radial functions and harmonics.
+    """Compile `embed(edges, count, shape, nearest, unit, R, dR, Y)`: radial functions, harmonics.
 
     Args of the compiled function:
         edges: (K, lanes, 4), of which the first `count` are taken.
         shape: (4,) 1/cutoff, inner radius, slope and offset of y(x); see `kernels.linear`.
+        nearest: (lanes,) INOUT, the least squared distance of each lane.
         unit: (K, 4, lanes) OUTPUT, r/|r| and 1/|r|.
         R, dR: (K, size, lanes) OUTPUT, R_n and dR_n/dr.
         Y: (K, D, lanes) OUTPUT.
@@ -51,7 +52,10 @@ def embed(dtype: str, lanes: int, size: int, l_max: int) -> Callable[..., None]:
     write_harmonics = harmonics(dtype, lanes, l_max)
 
     @compiled
-    def kernel(edges: Any, count: int, shape: Any, unit: Any, R: Any, dR: Any, Y: Any) -> None:
+    def kernel(
+        edges: Any, count: int, shape: Any, nearest: Any, unit: Any, R: Any, dR: Any, Y: Any
+    ) -> None:
+        least = load(lanes, nearest, (0,))
         zero, unity = splat(lanes, T(0.0)), splat(lanes, one)
         inverse_cutoff, inner = splat(lanes, shape[0]), splat(lanes, shape[1])
         steepness, offset = splat(lanes, shape[2]), splat(lanes, shape[3])
@@ -60,6 +64,7 @@ def embed(dtype: str, lanes: int, size: int, l_max: int) -> Callable[..., None]:
             y = component(lanes, edges, (k, 0, 0), 1)
             z = component(lanes, edges, (k, 0, 0), 2)
             square = multiply_add(x, x, multiply_add(y, y, multiply(z, z)))
+            least = smaller(square, least)
             r = square_root(square)
             inverse = divide(unity, r)
             store(unit, (k, 0, 0), multiply(x, inverse))
@@ -94,6 +99,7 @@ def embed(dtype: str, lanes: int, size: int, l_max: int) -> Callable[..., None]:
                 following = subtract(multiply(doubled, value), before)
                 before, value, dbefore, dvalue = value, following, dvalue, dnext
             write_harmonics(unit, k, Y)
+        store(nearest, (0,), least)
 
     return kernel
 
