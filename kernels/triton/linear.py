@@ -10,6 +10,7 @@ shape of the expert is compiled in.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+# mypy: disable-error-code="assignment"
 # ruff: noqa: RUF005 (Triton joins tuples by +; it does not unpack them)
 
 import triton

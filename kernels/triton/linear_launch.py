@@ -69,7 +69,7 @@ def passes(layout: MomentLayout) -> list[Pass]:
     borders = [*range(0, layout.size, step), layout.size]
     radials = (*layout.radials, 0, 0, 0)[:4]
     return [
-        Pass(begin, tuple(max(begin, min(end, n)) for n in radials))  # type: ignore[arg-type]
+        Pass(begin, tuple(max(begin, min(end, n)) for n in radials))
         for begin, end in pairwise(borders)
     ]
 
