@@ -9,7 +9,10 @@ from duetto.kernels.triton.flags import TILE_FULL, WORK_FULL, raise_flag
 from duetto.kernels.triton.neighbors import shift_component
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize=["n_atoms", "n_first", "n_types", "capacity", "n_blocks"],
+    do_not_specialize_on_alignment=["positions"],
+)
 def filter_edges(
     positions,
     frame,
@@ -116,7 +119,7 @@ def _tile(count, SMALLEST: tl.constexpr, TILES: tl.constexpr):
     return tile
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_centres", "n_first", "n_blocks"])
 def list_work(
     rowptr,
     histogram,

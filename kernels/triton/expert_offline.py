@@ -10,14 +10,14 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 
 from duetto.kernels.triton.expert_cache import kernel_module
-from duetto.kernels.triton.expert_launch import interpreted, launch_options, precision_constant
-from duetto.kernels.triton.expert_source import ALIGNED, ARGUMENTS, CONSTANTS
+from duetto.kernels.triton.expert_launch import launch_options, precision_constant
+from duetto.kernels.triton.expert_source import ARGUMENTS
 from duetto.kernels.triton.expert_spec import KernelSpec
+from duetto.kernels.triton.offline import compiling_for
 
 REGISTERS_PER_SM = 65536
 SHARED_BYTES_PER_SM = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}
@@ -29,20 +29,22 @@ _INSTRUCTION = re.compile(
 )
 _MATRIX_PRODUCT = re.compile(r"(?:HGMMA\.(\d+)x(\d+)x(\d+)|HMMA\.16816)")
 
-_TYPES = {
-    "rows": "*i32",
-    "count": "*i32",
-    "first": "i32",
-    "rowptr": "*i64",
-    "stride": "i32",
-    "neighbor_types": "*i32",
-    "row_types": "*i32",
-    "high": "*bf16",
-    "middle": "*bf16",
-    "low": "*bf16",
-    "type_energies": "*fp64",
-    "energies": "*fp64",
+_TYPES: dict[str, torch.dtype | int] = {
+    "rows": torch.int32,
+    "count": torch.int32,
+    "first": 0,
+    "rowptr": torch.int64,
+    "stride": 0,
+    "neighbor_types": torch.int32,
+    "row_types": torch.int32,
+    "high": torch.bfloat16,
+    "middle": torch.bfloat16,
+    "low": torch.bfloat16,
+    "type_energies": torch.float64,
+    "energies": torch.float64,
 }
+"""What a launch hands over for each argument: a tensor of a type, by default float32, or a number,
+none of which are specialised."""
 
 
 @dataclass(frozen=True)
@@ -96,25 +98,18 @@ def compile_kernel(
     Raises:
         RuntimeError: Triton interprets in this process, so that it cannot compile.
     """
-    if interpreted():
-        raise RuntimeError("unset TRITON_INTERPRET to compile kernels")
     function = getattr(kernel_module(spec), kind)
-    constants = {
-        "E": tile,
-        "PRECISION": precision_constant(precision),
-        "FAST": True,
-    }
-    signature = {name: _TYPES.get(name, "*fp32") for name in ARGUMENTS}
-    source = ASTSource(
-        fn=function,
-        signature=signature | dict.fromkeys(CONSTANTS, "constexpr"),
-        constexprs=constants,
-        attrs={(ARGUMENTS.index(name),): [["tt.divisibility", 16]] for name in ALIGNED},
-    )
+    arguments = [_TYPES.get(name, torch.float32) for name in ARGUMENTS]
     start = _processor_seconds()
-    compiled = triton.compile(
-        source, target=GPUTarget("cuda", capability, 32), options=launch_options(tile)
-    )
+    with compiling_for(capability):
+        compiled = function.warmup(
+            *arguments,
+            grid=(1,),
+            E=tile,
+            PRECISION=precision_constant(precision),
+            FAST=True,
+            **launch_options(tile),
+        )
     seconds = _processor_seconds() - start
     usage, code = _dump(compiled.asm["cubin"])
     warps = launch_options(tile)["num_warps"]

@@ -20,7 +20,7 @@ from duetto.kernels.triton.flags import FIRST_VOIDING, HALTED, LAST_VOIDING
 from duetto.kernels.triton.neighbors import flag_displacement
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_atoms"])
 def kick_and_drift(
     positions,
     velocities,
@@ -72,7 +72,7 @@ def _advance(positions, velocities, forces, i, AXIS: tl.constexpr, acceleration,
     return x
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_atoms"])
 def kick(
     velocities,
     forces,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from duetto.kernels.triton import flags as flag
 from duetto.kernels.triton.edges import filter_edges, list_work
+from duetto.kernels.triton.expert_launch import interpreted
 from duetto.kernels.triton.grid import CellGrid, plan_grid
 from duetto.kernels.triton.neighbors import (
     SHIFT_BITS,
@@ -275,7 +276,7 @@ class NeighborList:
         torch.cumsum(self._counts, 0, dtype=torch.int64, out=self._start[1:])
         self._search(fill=True)
         # Small tiles suit a GPU; in the interpreter few operations do.
-        tile = {"BLOCK": 128, "CHUNK": 8} if self.types.is_cuda else {"BLOCK": 512, "CHUNK": 512}
+        tile = {"BLOCK": 512, "CHUNK": 512} if interpreted() else {"BLOCK": 128, "CHUNK": 8}
         sort_candidates[(self.n_centres,)](
             self._neighbors, self._found_shifts, self._start, self._candidates, self._shifts,
             self.capacity, num_warps=2, **tile,
@@ -285,7 +286,7 @@ class NeighborList:
         grid = self._grid
         assert grid is not None
         # Small tiles suit a GPU; in the interpreter few operations do.
-        lanes = 256 if self.types.is_cuda else 8192
+        lanes = 8192 if interpreted() else 256
         stencil = math.prod(2 * r + 1 for r in grid.reach)
         cells = min(max(1, lanes // self._cell_capacity), triton.next_power_of_2(stencil))
         search_candidates[(self.n_centres,)](

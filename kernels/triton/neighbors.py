@@ -71,7 +71,7 @@ def _search_cell(x, y, z, frame, numbers, AXIS: tl.constexpr):
     return tl.minimum(tl.maximum(tl.floor(coordinate), 0.0), last).to(tl.int32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_atoms"], do_not_specialize_on_alignment=["positions"])
 def bin_atoms(
     positions,
     frame,
@@ -134,7 +134,7 @@ def bin_atoms(
     raise_flag(flags + CELL_FULL, too_many)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_cells"])
 def order_cells(
     slots, cell_count, cell_atoms, n_cells, CAPACITY: tl.constexpr, CELLS: tl.constexpr
 ):
@@ -170,7 +170,7 @@ def _image_and_cell(coordinate, numbers, AXIS: tl.constexpr):
     return image, coordinate - image * n, exists
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_atoms", "n_first", "n_types", "capacity"])
 def search_candidates(
     wrapped,
     home,
@@ -268,7 +268,7 @@ def search_candidates(
         tl.store(counts + c, found)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["capacity"])
 def sort_candidates(
     found_neighbors,
     found_shifts,
@@ -351,7 +351,7 @@ def flag_displacement(x, y, z, reference, i, mask, limits, flags):
     raise_flag(flags + MOVING, tl.max(moving.to(tl.int32), 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_atoms"], do_not_specialize_on_alignment=["positions"])
 def check_displacements(positions, reference, limits, flags, n_atoms, BLOCK: tl.constexpr):
     """Raise MOVED and MOVING, as `flag_displacement`, for all atoms."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)

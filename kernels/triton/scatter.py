@@ -23,7 +23,7 @@ GRADIENT_LIMIT = tl.constexpr(2.0**10)
 """Largest gradient of an edge, eV/Å. 2¹³ of them add up without leaving int64."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["capacity"])
 def gather_forces(
     gradients,
     vectors,
@@ -110,7 +110,7 @@ def _to_units(gradient):
     return tl.floor(gradient * UNITS_PER_EV_PER_A + 0.5).to(tl.int64)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_atoms"])
 def combine_atoms(
     fixed_forces,
     row_energies,

@@ -55,7 +55,7 @@ def _direction(bits):
     return sine.to(tl.float64), cosine.to(tl.float64)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_atoms", "n_blocks"])
 def kick_and_thermalize(
     positions,
     velocities,
@@ -114,7 +114,7 @@ def kick_and_thermalize(
     tl.store(kinetic_before + block, tl.sum(0.5 * square / a, 0), mask=going)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_atoms"])
 def drift_thermalized(
     positions,
     velocities,

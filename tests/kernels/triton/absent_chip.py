@@ -1,0 +1,108 @@
+"""Launches for a chip that is not there, and what Triton was asked for, in a process of its own.
+
+    python -m tests.kernels.triton.absent_chip offline    what is compiled beforehand
+    python -m tests.kernels.triton.absent_chip run        what a run launches, at several sizes
+
+Prints JSON. Without TRITON_INTERPRET; TRITON_CACHE_DIR says where the code is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from triton.runtime.jit import JITFunction
+
+from duetto.kernels.triton.dynamics import Dynamics, Thermostat
+from duetto.kernels.triton.expert_launch import ExpertKernels, WorkList, kernel_kinds
+from duetto.kernels.triton.expert_offline import compile_kernel
+from duetto.kernels.triton.expert_packing import pack
+from duetto.kernels.triton.expert_spec import kernel_spec
+from duetto.kernels.triton.mixture import Mixture
+from duetto.kernels.triton.neighbor_list import NeighborList
+from duetto.kernels.triton.offline import Compilation, compiling_for
+from duetto.kernels.triton.step_offline import compile_step
+from tests.kernels.triton.expert_cases import folded_expert, surroundings
+
+CAPABILITY = 90
+TILE = 16
+EXPERTS = [folded_expert(types=("Pt",)), folded_expert(types=("Pt",), num_layers=2)]
+SIZES = (1, 16, 50, 129)
+"""Atoms: 1 and multiples of 16 are the numbers that Triton would make code of their own for."""
+
+
+def offline() -> dict[str, Any]:
+    with compiling_for(CAPABILITY) as compiled:
+        for expert in EXPERTS:
+            spec = kernel_spec(expert)
+            for kind in kernel_kinds(spec):
+                compile_kernel(spec, kind, TILE, "bf16x3", CAPABILITY)
+    return {"kernels": plain([*compiled, *compile_step(CAPABILITY, cell_capacities=(16,))])}
+
+
+def run() -> dict[str, Any]:
+    arguments: dict[str, dict[str, list[Any]]] = {}
+    launch = JITFunction.run
+
+    def noted(self: JITFunction, *args: Any, **kwargs: Any) -> Any:
+        seen = arguments.setdefault(self.fn.__name__, {"integers": [], "specialised": []})
+        for parameter, value in zip(self.params, args, strict=False):
+            if isinstance(value, int):
+                seen["integers"].append(parameter.name)
+                if not parameter.do_not_specialize:
+                    seen["specialised"].append(parameter.name)
+        return launch(self, *args, **kwargs)
+
+    JITFunction.run = noted
+    counts = []
+    with compiling_for(CAPABILITY) as compiled:
+        for n_atoms in SIZES:
+            for bath in (None, Thermostat(0.025, 0.01, seed=1)):
+                take_steps(n_atoms, bath)
+            evaluate_experts(n_atoms)
+            counts.append(len(compiled))
+    return {"kernels": plain(compiled), "counts": counts, "arguments": arguments}
+
+
+def take_steps(n_atoms: int, bath: Thermostat | None) -> None:
+    types = torch.zeros(2, n_atoms, dtype=torch.int32)
+    cutoffs = torch.full((2, 1 + n_atoms % 3, 1 + n_atoms % 3), 5.0, dtype=torch.float64)
+    neighbors = NeighborList(types, cutoffs, (True, True, n_atoms % 2 == 0), skin=0.5)
+    mixture = Mixture(neighbors, [None, Nothing()])
+    mixture.set_weights(torch.zeros(n_atoms))
+    # A row further on in memory: such tensors are not aligned as whole ones are.
+    x = torch.randn(n_atoms + 1, 3, dtype=torch.float64)[1:]
+    cell = torch.eye(3, dtype=torch.float64) * (9.0 + n_atoms)
+    masses = torch.ones(n_atoms, dtype=torch.float64)
+    neighbors.build(x, cell)
+    neighbors.check_displacements(x)
+    mixture.evaluate(x)
+    Dynamics(mixture, x, x, cell, masses, 1.0, thermostat=bath).run(4)
+
+
+def evaluate_experts(n_rows: int) -> None:
+    for expert in EXPERTS:
+        edges = surroundings(expert, (5,) * n_rows)
+        kernels = ExpertKernels(pack(expert), "bf16x3", max_centres=100)
+        energies = torch.zeros(n_rows, dtype=torch.float64)
+        gradients = torch.zeros_like(edges.vectors)
+        rows, counts = torch.zeros(n_rows + 1, dtype=torch.int32), torch.zeros(3, dtype=torch.int32)
+        work = [WorkList(rows[1:], counts[1:2], n_rows, TILE)]
+        kernels.evaluate_rows(edges, work, energies, gradients)
+
+
+class Nothing:
+    def evaluate(self, *arguments: object) -> None: ...
+
+
+def plain(compiled: Sequence[Compilation]) -> list[dict[str, Any]]:
+    rows = [asdict(one) for one in compiled]
+    return [row | {"files": {k: str(v) for k, v in row["files"].items()}} for row in rows]
+
+
+if __name__ == "__main__":
+    print(json.dumps({"offline": offline, "run": run}[sys.argv[1]]()))
