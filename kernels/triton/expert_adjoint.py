@@ -30,7 +30,9 @@ def gradient(w: Writer) -> None:
     w("g_h0 = dot_add(Y_parts, X0, g_h0, PRECISION)")
     w("g_Y = dot_add(h0, transposed(X0), g_Y, PRECISION)")
     if w.kind == "backward":
-        w("tl.debug_barrier()")
+        # Nothing is loaded behind it that was stored before: it keeps what is computed anew here
+        # from being computed once and held through half the kernel.
+        w("tl.debug_barrier()  # orders no memory")
         expert_geometry.edges(w)
         expert_forward.first_hidden(w, slope=True)
         if w.spec.zbl_p is not None:

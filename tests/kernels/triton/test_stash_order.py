@@ -51,20 +51,32 @@ def test_backward_reads_what_forward_left() -> None:
                 assert written.issuperset(numbers), access
 
 
+@pytest.mark.parametrize("name", [*CASES, *ARCHITECTURES])
+def test_every_barrier_is_needed(name: str) -> None:
+    """Each that is taken away leaves a hazard; those that order no memory say so."""
+    source = kernel_source(spec_named(name))
+    for kind in KINDS:
+        text = body(source, kind)
+        for match in re.finditer(r"tl\.debug_barrier\(\)(.*)", text):
+            orders_memory = "orders no memory" not in match[1]
+            without = source.replace(text, text[: match.start()] + "pass" + text[match.end() :])
+            assert bool(hazards(without, kind, EDGES)) == orders_memory, (kind, match[0])
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_barrier_taken_away_is_noticed(kind: str) -> None:
-    """Of those that order the stash; one only keeps values from living across half a kernel."""
+def test_deep_kernels_need_barriers(kind: str) -> None:
+    """So that the test above cannot pass by there being none."""
+    assert "tl.debug_barrier()\n" in body(kernel_source(spec_named(DEEPEST)), kind)
+
+
+def test_one_barrier_orders_no_memory() -> None:
+    """It is the backward kernel's, where h_0 is computed anew."""
     source = kernel_source(spec_named(DEEPEST))
+    marked = {kind: body(source, kind).count("orders no memory") for kind in KINDS}
+    assert marked == {"whole": 0, "forward": 0, "backward": 1}
+
+
+def body(source: str, kind: str) -> str:
     begin = source.index(f"def {kind}(")
     end = source.find("@triton.jit", begin)
-    text = source[begin : end if end >= 0 else len(source)]
-    barriers = [match.start() for match in re.finditer(r"tl\.debug_barrier\(\)", text)]
-    assert barriers
-    noticed = [
-        bool(hazards(source.replace(text, _without(text, at)), kind, EDGES)) for at in barriers
-    ]
-    assert noticed.count(False) <= (1 if kind == "backward" else 0), noticed
-
-
-def _without(text: str, at: int) -> str:
-    return text[:at] + text[at:].replace("tl.debug_barrier()", "pass", 1)
+    return source[begin : end if end >= 0 else len(source)]
