@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Self
+
+from torch import Tensor
 
 from duetto.errors import InputError, RunStopped
 from duetto.md.device import DeviceStage, PendingState, on_host, stays_on_device
@@ -192,29 +195,40 @@ def _may_stay_on_device(
 def _one_record_behind(
     state: State, device: DeviceStage, end: int, every: int, partition: Partition | None
 ) -> Iterator[State]:
-    """The states to be recorded; each while the device is on its way to the next."""
+    """The states to be recorded; each while the device is on its way to the next.
+
+    The guard looks in a thread of its own meanwhile: a look takes as long as many steps.
+    """
     step, pending = state.step, None
-    while step < end:
-        n_steps = min(every - step % every, STEPS_UNSEEN - step % STEPS_UNSEEN, end - step)
-        try:
-            device.launch(n_steps)
-        finally:  # where a step has failed, the state before is still to be had
-            if pending is not None:
-                state = _arrived(state, pending, partition)
-                if state.step % every == 0:
-                    yield state
-        pending = device.finish()
-        step += n_steps
-    if pending is not None:
-        yield _arrived(state, pending, partition)
+    with ThreadPoolExecutor(1, "guard") as aside:
+        while step < end:
+            n_steps = min(every - step % every, STEPS_UNSEEN - step % STEPS_UNSEEN, end - step)
+            looked = aside.submit(_look, pending, partition, state.cell)
+            try:
+                device.launch(n_steps)
+            finally:  # where a step has failed, the state before is still to be had
+                if pending is not None:
+                    state = _arrived(state, pending, looked)
+                    if state.step % every == 0:
+                        yield state
+            pending = device.finish()
+            step += n_steps
+        if pending is not None:
+            looked = aside.submit(_look, pending, partition, state.cell)
+            yield _arrived(state, pending, looked)
 
 
-def _arrived(state: State, pending: PendingState, partition: Partition | None) -> State:
-    """The state that the device has reached, after a look at the rebuilds on the way there."""
-    after = pending.after(state)
-    if partition is not None:
+def _look(pending: PendingState | None, partition: Partition | None, cell: Tensor) -> None:
+    """Show the partition's guard the rebuilds on the way to a state."""
+    if pending is not None and partition is not None:
         for step, positions in pending.rebuilds():
-            partition.look(step, positions, state.cell)
+            partition.look(step, positions, cell)
+
+
+def _arrived(state: State, pending: PendingState, looked: Future[None]) -> State:
+    """The state that the device has reached, once the guard has looked at the way there."""
+    after = pending.after(state)
+    looked.result()
     return after
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -116,3 +117,73 @@ def test_a_run_that_is_given_up_launches_nothing_more() -> None:
     next(states)
     states.close()
     assert log[-1] == "launch to 4"
+
+
+class Guarded(Reached):
+    """The list was built on the way there."""
+
+    def rebuilds(self) -> Iterator[tuple[int, Any]]:
+        yield self.step, None
+
+
+class Guard:
+    """Takes its time: until the device has been launched again, or for good."""
+
+    changes_weights = False
+    e_repartition = 0.0
+
+    def __init__(self) -> None:
+        self.looking, self.launched = threading.Event(), threading.Event()
+        self.seen: list[int] = []
+
+    def look(self, step: int, positions: Any, cell: Any) -> None:
+        self.looking.set()
+        if step == 2:
+            assert self.launched.wait(60.0), "the device waits for the guard"
+        self.seen.append(step)
+
+
+def test_the_device_goes_on_while_the_guard_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps after a record are launched in the middle of the look at what led to it."""
+    guard = Guard()
+
+    class Busy(Device):
+        def launch(self, n_steps: int) -> None:
+            super().launch(n_steps)
+            if self.step == 4:
+                assert guard.looking.wait(60.0), "the guard waits for the device"
+                guard.launched.set()
+
+        def finish(self) -> Guarded:
+            return Guarded(super().finish().step)
+
+    stage = Stage(6, [])
+    monkeypatch.setattr(
+        Stage, "on_device", lambda self, state, potential, timestep_fs: Busy(state.step)
+    )
+    atoms = argon(1)
+    potential = lj_potential(atoms, cutoff=5.0)
+    start = initial_state(atoms, potential, temperature_K=40.0)
+    states = run_md(start, potential, [stage], timestep_fs=1.0, every=2, partition=guard)
+    for state in states:
+        assert guard.seen == list(range(2, state.step + 1, 2))
+
+
+def test_what_the_guard_finds_stops_the_run_before_the_state() -> None:
+    class Stern(Guard):
+        def look(self, step: int, positions: Any, cell: Any) -> None:
+            raise RunStopped(f"guard: step {step}")
+
+    class Rebuilding(Device):
+        def finish(self) -> Guarded:
+            return Guarded(super().finish().step)
+
+    looked = loop._one_record_behind(
+        initial_state(argon(1), lj_potential(argon(1), cutoff=5.0), temperature_K=40.0),
+        Rebuilding(0),
+        6,
+        2,
+        Stern(),
+    )
+    with pytest.raises(RunStopped, match="guard: step 2"):
+        next(looked)
