@@ -25,6 +25,7 @@ from duetto.experts.region import strictly_local
 from duetto.potential.base import Backend, Bath, Evaluation, Propagating, Start
 from duetto.potential.choice import DTYPES, choose_backend, make_backend, precision_of
 from duetto.potential.modes import in_plain_torch
+from duetto.potential.neighbors import neighbors_of
 from duetto.potential.reference import ReferenceBackend
 from duetto.potential.terms import (
     ExpertWork,
@@ -347,10 +348,13 @@ class Potential:
         """
         self.evaluate(positions, cell)
         local = strictly_local(self.pair.experts)
-        sample = [_sample(job, self.species) for job in self._work if job.role in local]
+        sample = [_sample(job) for job in self._work if job.role in local]
         mine = self.backend.evaluate(positions, cell, self.neighbor_list, sample)[0]
+        sampled = np.unique(np.concatenate([np.zeros(0, np.int64), *(s.centres for s in sample)]))
+        # A list of its own: that of the backend may be large, elsewhere, or what is wrong.
+        near = neighbors_of(sampled, self.reach, positions, cell, self.pbc)
         reference = ReferenceBackend(local, torch.float64)
-        theirs = reference.evaluate(positions.cpu(), cell.cpu(), self.neighbor_list, sample)[0]
+        theirs = reference.evaluate(positions.cpu(), cell.cpu(), near, sample)[0]
         error = float((mine.forces.cpu() - theirs.forces).abs().max())
         error /= max(float(theirs.forces.abs().max()), 1e-3)
         tolerance = _SELF_CHECK_TOLERANCE[self.precision]
@@ -364,7 +368,7 @@ class Potential:
             "to %.1e of the largest",
             self.backend.name,
             self.precision,
-            len(np.unique(np.concatenate([job.centres for job in sample]))) if sample else 0,
+            len(sampled),
             error,
         )
         return error
@@ -384,13 +388,13 @@ def with_known_centres(work: list[ExpertWork], known: Sequence[ExpertWork]) -> l
     ]
 
 
-def _sample(job: ExpertWork, species: Sequence[str]) -> ExpertWork:
+def _sample(job: ExpertWork) -> ExpertWork:
     """A few centres of the job, every species among them."""
     chosen: list[int] = []
-    names = np.array(species)[job.centres]
-    kinds = np.unique(names)
-    for name in kinds:
-        of_kind = np.flatnonzero(names == name)
-        share = -(-_SELF_CHECK_ATOMS // len(kinds))
+    types = job.types[job.centres]
+    kinds = np.flatnonzero(np.bincount(types))
+    share = -(-_SELF_CHECK_ATOMS // len(kinds))
+    for kind in kinds:
+        of_kind = np.flatnonzero(types == kind)
         chosen += of_kind[:: max(1, len(of_kind) // share)][:share].tolist()
     return job.of(np.sort(np.array(chosen)))

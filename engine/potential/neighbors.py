@@ -93,6 +93,33 @@ class NeighborList:
         self.n_rebuilds += 1
 
 
+def neighbors_of(
+    centres: ArrayLike,
+    reach: float,
+    positions: ArrayLike | Tensor,
+    cell: ArrayLike | Tensor,
+    pbc: Array,
+) -> NeighborList:
+    """A list of the neighbours of a few atoms; of all others it is empty.
+
+    Args:
+        centres: indices of the atoms.
+        reach: Å, within which neighbours are listed.
+        positions: (A, 3) float64, Å.
+        cell: (3, 3) float64, Å.
+        pbc: (3,) bool.
+
+    Raises:
+        InputError: as `NeighborList.rebuild`.
+    """
+    x = _on_host(positions)
+    ranges = np.zeros(len(x))
+    ranges[np.asarray(centres, dtype=np.int64)] = reach
+    found = NeighborList(ranges, pbc, 0.0)
+    found.rebuild(x, cell)
+    return found
+
+
 class _Bins:
     """Atoms sorted into bins that are no thinner than the cutoff, where the cell is that wide."""
 

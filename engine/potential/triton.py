@@ -82,7 +82,7 @@ class TritonBackend:
             RunStopped: a force is not finite or exceeds 1024 eV/Å between two atoms, or a centre
                 has more neighbours than the kernels hold.
         """
-        x = positions.detach().to(self.device)
+        x = positions.detach().to(self.device).contiguous()
         home = positions.device
         # Triton launches on the current device, which need not be this one.
         with torch.cuda.device_of(x):
@@ -172,6 +172,7 @@ class TritonBackend:
             mixture.evaluate(x)
             raised = mixture.neighbors.flags.tolist()
         if raised[flag.FORCE_RANGE.value]:
+            mixture.neighbors.flags[flag.FORCE_RANGE.value].zero_()
             raise RunStopped(_out_of_range(mixture))
         return mixture
 
@@ -277,7 +278,7 @@ class DeviceList:
             return False
         search = self.mixture.neighbors
         with torch.cuda.device_of(search.reference):
-            search.check_displacements(positions.to(search.reference))
+            search.check_displacements(positions.to(search.reference).contiguous())
         return not int(search.flags[flag.MOVED.value])
 
     def rebuild(self, positions: Tensor, cell: Tensor) -> None:
@@ -293,7 +294,7 @@ class DeviceList:
         search = self.mixture.neighbors
         try:
             with torch.cuda.device_of(search.reference):
-                search.build(positions.to(search.reference), cell)
+                search.build(positions.to(search.reference).contiguous(), cell)
         except ValueError as error:
             check_geometry(positions.cpu().numpy(), cell.cpu().numpy(), self.pbc)
             raise InputError(f"{error}") from error
@@ -302,7 +303,10 @@ class DeviceList:
         self._cell = cell.cpu().clone()
 
     def _on_host(self) -> tuple[Array, Array, Array]:
-        """Neighbours of every atom by any of its experts, each once, on the host."""
+        """Neighbours of every atom by any of its experts, each once, on the host.
+
+        For a look at small systems: sorting takes minutes where there are a million atoms.
+        """
         # Dynamics on the device rebuilds the list without asking here.
         if self._copy is None or self._copy[0] != self.n_rebuilds:
             i, j, S = self.mixture.neighbors.candidates()

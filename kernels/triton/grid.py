@@ -65,7 +65,8 @@ def plan_grid(
         raise ValueError(f"a position is not finite or beyond {FARTHEST_A:g} Å")
     inverse = torch.linalg.inv(basis)
     heights = (1.0 / inverse.norm(dim=0)).tolist()
-    fractional = positions.detach().cpu().double() @ inverse
+    # Where the positions are: the host is handed six numbers.
+    fractional = positions.detach().double() @ inverse.to(positions.device)
     low, high = fractional.amin(dim=0).tolist(), fractional.amax(dim=0).tolist()
     extents = [heights[a] if pbc[a] else high[a] - low[a] for a in range(3)]
     wide = distance * (1 + ROUNDING)

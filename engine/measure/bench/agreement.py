@@ -11,6 +11,7 @@ from torch import Tensor
 from duetto.errors import RunStopped
 from duetto.experts.pair import ExpertPair
 from duetto.potential.mixture import Potential
+from duetto.potential.neighbors import neighbors_of
 from duetto.potential.reference import ReferenceBackend
 from duetto.potential.terms import ExpertWork, Term, atom_types, divide, mixture_terms
 
@@ -63,12 +64,12 @@ def check_with_reference(potential: Potential, atoms: Atoms) -> float:
     """
     x, cell = tensors(atoms, potential.device)
     forces = potential.evaluate(x, cell).forces.cpu().numpy()
-    neighbors, w = potential.neighbor_list, potential.weights
+    w = potential.weights
     sample = _sample(w)
-    touching = np.flatnonzero(np.isin(neighbors.neighbor, sample))
-    centres = np.searchsorted(neighbors.first, touching, side="right") - 1
     chosen = np.zeros(len(atoms), dtype=bool)
-    chosen[centres] = chosen[sample] = True
+    chosen[neighbors_of(sample, potential.reach, x, cell, potential.pbc).neighbor] = True
+    chosen[sample] = True
+    neighbors = neighbors_of(np.flatnonzero(chosen), potential.reach, x, cell, potential.pbc)
     experts = potential.pair.experts
     reference = ReferenceBackend(experts, torch.float64)
     work = expert_work(potential.pair, potential.species, w, chosen)

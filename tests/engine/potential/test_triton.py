@@ -14,9 +14,10 @@ from duetto.errors import InputError, RunStopped
 from duetto.experts.allegro.architecture import MLPShape
 from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.pair import ExpertPair
+from duetto.kernels.cpu.pairs import walk_neighbors
 from duetto.potential.base import Evaluation
 from duetto.potential.mixture import Potential
-from duetto.potential.triton import TritonBackend
+from duetto.potential.triton import DeviceList, TritonBackend
 from tests.pairs import high_fidelity, low_fidelity, mismatched_pair
 from tests.structures import structures
 
@@ -112,6 +113,19 @@ def test_list_follows_the_atoms() -> None:
     np.testing.assert_array_equal(reference_positions, atoms.positions)
 
 
+def test_positions_may_be_a_view() -> None:
+    """Kernels read rows of three numbers one behind the other."""
+    atoms = some("triclinic", 6)
+    p = potential(atoms, blended(atoms), covered_by_torch())
+    whole = evaluate(p, atoms).forces
+    view = torch.tensor(atoms.positions.T.copy()).T
+    assert not view.is_contiguous()
+    fresh = potential(atoms, blended(atoms), covered_by_torch())
+    for one in (p, fresh):
+        forces = one.evaluate(view, torch.tensor(atoms.cell.array)).forces
+        assert torch.equal(forces, whole)
+
+
 def test_results_are_kept_apart() -> None:
     """A state keeps its forces: the next evaluation must not change them."""
     atoms = some("isolated_atoms")
@@ -146,6 +160,30 @@ def test_self_check_and_expert_energies() -> None:
     w = torch.tensor(p.weights)
     # Lists in another order: float32 sums differ in the last bits.
     torch.testing.assert_close(mixed, w * hf + (1 - w) * lf, rtol=0, atol=1e-5)
+
+
+def test_no_whole_list_comes_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What starts or resumes a run asks for the neighbours of a few atoms alone."""
+
+    def refuse(self: DeviceList) -> None:
+        raise AssertionError("the whole list is copied to the host")
+
+    monkeypatch.setattr(DeviceList, "_on_host", refuse)
+    walked: list[int] = []
+
+    def walk(wrapped: np.ndarray, *rest: object) -> None:
+        walked.append(int((rest[9] > 0).sum()))
+        walk_neighbors(wrapped, *rest)
+
+    monkeypatch.setattr("duetto.potential.neighbors.walk_neighbors", walk)
+    atoms = some("triclinic", 6).repeat((5, 3, 1))
+    p = potential(atoms, blended(atoms), covered_by_torch())
+    x, cell = torch.tensor(atoms.positions), torch.tensor(atoms.cell.array)
+    assert p.self_check(x, cell) < TOLERANCE
+    p.rebuild(p.list_reference(), cell)
+    p.self_check(x, cell)
+    # Twelve of each expert, and to the next whole number for each of three species.
+    assert max(walked) <= 24 < len(atoms)
 
 
 def test_list_on_the_host_has_every_pair_once() -> None:
