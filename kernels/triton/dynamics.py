@@ -213,7 +213,10 @@ class Dynamics:
         # Triton launches on the current device, which need not be that of the tensors.
         with torch.cuda.device_of(self.positions):
             # So that running on and starting anew from this state are the same to the last bit.
+            # What others have raised with this list, such as an evaluation that was given up, does
+            # not concern these steps; flags that tell of the list itself stay.
             self.neighbors.flags[flag.MOVING.value].zero_()
+            self.neighbors.flags[flag.MOVED.value :].zero_()
             self._launched = self._rebuilt_after = self.step
             self._end = self.step + n_steps
             self._launch_steps()

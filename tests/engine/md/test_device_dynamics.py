@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms, units
+from torch import Tensor
 
 from duetto.errors import RunStopped
 from duetto.experts.pair import ExpertPair
+from duetto.kernels.triton import flags as flag
 from duetto.md.device import stays_on_device
 from duetto.md.limits import Limits
 from duetto.md.loop import NVE, Langevin, Stage, run_md
@@ -256,3 +258,25 @@ def test_host_backends_do_not_stay_on_a_device() -> None:
     pair = covered_by_torch()
     p = Potential(pair, list(atoms.symbols), np.ones(5), atoms.pbc, backend="torch")
     assert not stays_on_device(p)
+
+
+def test_an_evaluation_that_was_given_up_does_not_stop_a_run() -> None:
+    """Atoms that somebody has tried too close, in the list of the run: its steps go on."""
+    undisturbed = run(*start(skin=1.5), 4, every=2)
+    state, p = start(skin=1.5)
+    mixture = p.neighbor_list.mixture
+    experts = mixture.experts
+    mixture.experts = (Diverging(), Diverging())
+    with pytest.raises(RunStopped, match="exceeds 1024 eV/Å"):
+        p.evaluate(state.positions, state.cell)
+    mixture.experts = experts
+    mixture.neighbors.flags[flag.FORCE_RANGE.value] = 1  # as it was left before
+    mixture.neighbors.flags[flag.HALTED.value] = 1  # of steps that nobody has waited for
+    for one, other in zip(run(state, p, 4, every=2), undisturbed, strict=True):
+        for name in ("positions", "velocities", "forces", "energies", "virial"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
+class Diverging:
+    def evaluate(self, edges: object, index: int, energies: Tensor, gradients: Tensor) -> None:
+        gradients.fill_(1e9)
