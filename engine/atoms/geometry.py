@@ -49,27 +49,28 @@ def check_geometry(
             periodic vector is missing, shorter than `SHORTEST_VECTOR_A`, longer than
             `LONGEST_VECTOR_A`, or (nearly) parallel to the others.
     """
+    check_positions(positions, where, name)
+    check_cell(cell, pbc, where)
+
+
+def check_positions(
+    positions: Array, where: str = "structure", name: Callable[[int], str] = "atom {}".format
+) -> None:
+    """The part of `check_geometry` that is about positions."""
     # Written so that what is not a number counts as too far.
-    bad = np.flatnonzero(~(np.abs(positions) <= FARTHEST_A).all(axis=1))
-    if len(bad):
-        first = int(bad[0])
-        wrong = f"is beyond {FARTHEST_A:g} Å; are the units Å?"
-        if not np.isfinite(positions[first]).all():
-            wrong = "is not finite"
-        raise InputError(f"{where}: {name(first)}: its position {wrong}")
+    if np.abs(positions).max(initial=0.0) <= FARTHEST_A:
+        return
+    first = int(np.flatnonzero(~(np.abs(positions) <= FARTHEST_A).all(axis=1))[0])
+    wrong = f"is beyond {FARTHEST_A:g} Å; are the units Å?"
+    if not np.isfinite(positions[first]).all():
+        wrong = "is not finite"
+    raise InputError(f"{where}: {name(first)}: its position {wrong}")
+
+
+def check_cell(cell: Array, pbc: npt.NDArray[np.bool_], where: str = "structure") -> None:
+    """The part of `check_geometry` that is about the cell."""
     if not np.isfinite(cell).all():
         raise InputError(f"{where}: the cell is not finite: {cell.tolist()}")
-    _check_vectors(cell, pbc, where)
-
-
-def check_geometry_of(atoms: Atoms, where: str = "structure") -> None:
-    """`check_geometry` of `atoms`; messages name an atom with its species and position."""
-    check_geometry(
-        atoms.positions, atoms.cell.array, atoms.pbc, where, lambda index: name_in(atoms, index)
-    )
-
-
-def _check_vectors(cell: Array, pbc: npt.NDArray[np.bool_], where: str) -> None:
     lengths = np.linalg.norm(cell, axis=1)
     for axis in np.flatnonzero(pbc):
         if lengths[axis] == 0.0:
@@ -90,3 +91,10 @@ def _check_vectors(cell: Array, pbc: npt.NDArray[np.bool_], where: str) -> None:
         raise InputError(
             f"{where}: the cell is flat: {cell[pbc].tolist()} lie in one plane or line"
         )
+
+
+def check_geometry_of(atoms: Atoms, where: str = "structure") -> None:
+    """`check_geometry` of `atoms`; messages name an atom with its species and position."""
+    check_geometry(
+        atoms.positions, atoms.cell.array, atoms.pbc, where, lambda index: name_in(atoms, index)
+    )

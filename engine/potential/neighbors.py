@@ -13,11 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from duetto.atoms.geometry import check_geometry
+from duetto.atoms.geometry import check_cell, check_positions
 from duetto.atoms.periodic import complete_basis
 from duetto.kernels.cpu.pairs import walk_neighbors
 
 Array = NDArray[Any]
+
+
+_MANY_CELLS = 1000
+"""Within so many cells of home a fraction of the cell is known to 1e-12."""
 
 
 class NeighborList:
@@ -48,6 +52,7 @@ class NeighborList:
         self.n_rebuilds = 0
         self.reference: Array | None = None
         self._cell: Array | None = None
+        self._box: tuple[Array, Array] | None = None  # a cell that passed, and its whole basis
         self.first = np.zeros(len(self.ranges) + 1, dtype=np.int64)
         self.neighbor = np.zeros(0, dtype=np.int32)
         self.shift = np.zeros((0, 3), dtype=np.int16)
@@ -75,13 +80,17 @@ class NeighborList:
             InputError: no distances are defined there, see `check_geometry`.
         """
         positions, cell = _on_host(positions), _on_host(cell)
-        check_geometry(positions, cell, self.pbc)
+        check_positions(positions)
+        if self._box is None or not np.array_equal(self._box[0], cell):
+            check_cell(cell, self.pbc)
+            self._box = cell.copy(), complete_basis(cell, self.pbc)
         self.reference = self._cell = None  # not valid, should the search fail
         self.neighbor = np.zeros(0, dtype=np.int32)  # its memory is free for the new list
         self.shift = np.zeros((0, 3), dtype=np.int16)
         reach_squared = np.maximum(self.ranges + self.skin, 0.0) ** 2
-        box = complete_basis(cell, self.pbc)
-        bins = _Bins(positions, box, self.pbc, float(self.ranges.max(initial=0.0)) + self.skin)
+        bins = _Bins(
+            positions, self._box[1], self.pbc, float(self.ranges.max(initial=0.0)) + self.skin
+        )
         first = np.zeros(len(positions) + 1, dtype=np.int64)
         bins.walk(reach_squared, first, self.neighbor, self.shift, write=False)
         self.first = np.cumsum(first)
@@ -131,17 +140,19 @@ class _Bins:
             box: (3, 3) float64, not flat.
             pbc: (3,) bool.
             cutoff: the longest range, Å.
+
+        `shift_type` is of integers that hold every neighbour's image.
         """
         A, self.box, self.periodic = len(positions), box, pbc
         inverse = np.linalg.inv(box)
-        self.wrapped = positions
-        self.images = np.zeros((A, 3), dtype=np.int64)
-        # Twice: of an atom many cells away the first pass knows the fraction only roughly.
-        for _ in range(2):
-            cells = np.where(pbc, np.floor(self.wrapped @ inverse), 0.0)
-            self.wrapped = self.wrapped - cells @ box
-            self.images += cells.astype(np.int64)
-        fractional = self.wrapped @ inverse
+        fractional = positions @ inverse
+        cells = np.where(pbc, np.floor(fractional), 0.0)
+        self.wrapped, fractional = positions - cells @ box, fractional - cells
+        farthest = np.abs(cells).max(initial=0.0)
+        if farthest > _MANY_CELLS:  # the first pass knows the fraction only roughly
+            further = np.where(pbc, np.floor(self.wrapped @ inverse), 0.0)
+            self.wrapped, cells = self.wrapped - further @ box, cells + further
+            fractional = self.wrapped @ inverse
         low = np.where(pbc, 0.0, fractional.min(axis=0, initial=np.inf))
         span = np.where(pbc, 1.0, fractional.max(axis=0, initial=-np.inf) - low)
         height = span / np.linalg.norm(inverse, axis=0)
@@ -150,18 +161,17 @@ class _Bins:
         self.reach = np.where(pbc, wide, np.minimum(wide, self.bins - 1)).astype(np.int64)
         place = (fractional - low) * (self.bins / np.maximum(span, 1e-300))
         # What rounding has left outside is on the face.
-        self.place = np.clip(place, 0, self.bins - 1).astype(np.int32)
+        self.place = np.minimum(np.maximum(place, 0.0), self.bins - 1).astype(np.int32)
         number = np.ravel_multi_index(tuple(self.place.T), tuple(self.bins))
         self.order = np.argsort(number, kind="stable").astype(np.int32)
         counts = np.bincount(number, minlength=int(self.bins.prod()))
         self.first = np.concatenate([[0], np.cumsum(counts)])
         self.sorted = self.wrapped[self.order]
-
-    @property
-    def shift_type(self) -> type[np.signedinteger[Any]]:
-        """The smallest integers that hold every neighbour's image."""
-        apart = np.ptp(self.images, axis=0) + self.reach // self.bins + 1
-        return np.int16 if apart.max() <= np.iinfo(np.int16).max else np.int64
+        apart = 2 * farthest + (self.reach // self.bins).max() + 2
+        near = apart <= np.iinfo(np.int16).max
+        self.shift_type: type[np.signedinteger[Any]] = np.int16 if near else np.int64
+        # Half as wide, the walk reads the images of neighbours from half as many cache lines.
+        self.images = cells.astype(np.int32 if near else np.int64)
 
     @staticmethod
     def _numbers(height: Array, cutoff: float, atoms: int) -> NDArray[np.int64]:

@@ -44,7 +44,7 @@ def walk_neighbors(
 
     Args:
         wrapped: (A, 3) float64, positions inside the cell along periodic axes, Å.
-        images: (A, 3) int64, in which image of the cell each atom was before.
+        images: (A, 3) int, in which image of the cell each atom was before.
         place: (A, 3) int32, each atom's bin along each axis.
         bins: (3,) int64, how many bins there are.
         reach: (3,) int64, how many bins on either side hold all that is within range.
@@ -62,8 +62,10 @@ def walk_neighbors(
             that hold it.
     """
     for i in range(wrapped.shape[0]):
-        if range_squared[i] <= 0.0:
+        limit = range_squared[i]
+        if limit <= 0.0:
             continue
+        wx, wy, wz = wrapped[i, 0], wrapped[i, 1], wrapped[i, 2]
         found = first[i] if write else 0
         for da in range(-reach[0], reach[0] + 1):
             a, ka, inside = _bin_and_image(place[i, 0] + da, bins[0], periodic[0])
@@ -77,25 +79,26 @@ def walk_neighbors(
                     c, kc, inside = _bin_and_image(place[i, 2] + dc, bins[2], periodic[2])
                     if not inside:
                         continue
-                    x = ka * cell[0, 0] + kb * cell[1, 0] + kc * cell[2, 0] - wrapped[i, 0]
-                    y = ka * cell[0, 1] + kb * cell[1, 1] + kc * cell[2, 1] - wrapped[i, 1]
-                    z = ka * cell[0, 2] + kb * cell[1, 2] + kc * cell[2, 2] - wrapped[i, 2]
+                    x = ka * cell[0, 0] + kb * cell[1, 0] + kc * cell[2, 0] - wx
+                    y = ka * cell[0, 1] + kb * cell[1, 1] + kc * cell[2, 1] - wy
+                    z = ka * cell[0, 2] + kb * cell[1, 2] + kc * cell[2, 2] - wz
+                    ia, ib, ic = ka + images[i, 0], kb + images[i, 1], kc + images[i, 2]
                     own = ka == 0 and kb == 0 and kc == 0
                     here = (a * bins[1] + b) * bins[2] + c
                     for k in range(bin_first[here], bin_first[here + 1]):
                         dx = sorted_positions[k, 0] + x
                         dy = sorted_positions[k, 1] + y
                         dz = sorted_positions[k, 2] + z
-                        if dx * dx + dy * dy + dz * dz >= range_squared[i]:
+                        if dx * dx + dy * dy + dz * dz >= limit:
                             continue
                         j = order[k]
                         if own and j == i:
                             continue
                         if write:
                             neighbor[found] = j
-                            shift[found, 0] = ka + images[i, 0] - images[j, 0]
-                            shift[found, 1] = kb + images[i, 1] - images[j, 1]
-                            shift[found, 2] = kc + images[i, 2] - images[j, 2]
+                            shift[found, 0] = ia - images[j, 0]
+                            shift[found, 1] = ib - images[j, 1]
+                            shift[found, 2] = ic - images[j, 2]
                         found += 1
         if not write:
             first[i + 1] = found
