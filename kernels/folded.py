@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from duetto.kernels.activations import ACTIVATIONS
+from duetto.kernels.constants import COULOMB, ZBL_COEFFICIENTS, ZBL_EXPONENTS, ZBL_LENGTH, ZBL_POWER
 from duetto.kernels.harmonics import spherical_harmonics
 from duetto.kernels.padding import Padding
 from duetto.kernels.radial import BesselBasis, RadialBasis, polynomial_cutoff
@@ -313,21 +314,12 @@ def _readout(expert: FoldedExpert, hidden: list[Tensor]) -> Tensor:
     return last @ expert.ro
 
 
-_ZBL_COEFFICIENTS = (0.02817, 0.28022, 0.50986, 0.18175)
-_ZBL_EXPONENTS = (-0.20162, -0.40290, -0.94229, -3.19980)
-_ZBL_LENGTH = 0.46850
-_ZBL_POWER = 0.23
-_COULOMB = 14.399645
-"""e² / (4 π ε0) in eV Å, as in LAMMPS's metal units."""
-
-
 def zbl_edge_energies(
     zbl: ZBLPair, length: Tensor, x: Tensor, types: Tensor, neighbour_types: Tensor
 ) -> Tensor:
     """Half the ZBL energy of each pair, eV: edges come twice.
 
-    Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Matter (1985), with the
-    constants of LAMMPS's pair_style zbl.
+    Ziegler, Biersack, Littmark; see `duetto.kernels.constants`.
 
     Args:
         zbl: parameters.
@@ -336,11 +328,11 @@ def zbl_edge_energies(
         types, neighbour_types: (E,).
     """
     zi, zj = zbl.atomic_numbers[types].double(), zbl.atomic_numbers[neighbour_types].double()
-    scaled = (zi**_ZBL_POWER + zj**_ZBL_POWER) * length / _ZBL_LENGTH
+    scaled = (zi**ZBL_POWER + zj**ZBL_POWER) * length / ZBL_LENGTH
     screening = torch.zeros_like(length)
-    for coefficient, exponent in zip(_ZBL_COEFFICIENTS, _ZBL_EXPONENTS, strict=True):
+    for coefficient, exponent in zip(ZBL_COEFFICIENTS, ZBL_EXPONENTS, strict=True):
         screening = screening + coefficient * torch.exp(exponent * scaled)
-    energy = 0.5 * _COULOMB * zi * zj / length * screening
+    energy = 0.5 * COULOMB * zi * zj / length * screening
     return energy * polynomial_cutoff(x, zbl.p)
 
 

@@ -23,6 +23,7 @@ from duetto.experts.allegro.architecture import (
     ZBLTerm,
 )
 from duetto.experts.allegro.folding import weight_shapes
+from duetto.kernels.constants import COULOMB
 
 _ACTIVATION_MODULES = {
     "SiLU": "silu",
@@ -48,7 +49,7 @@ _STAGES = {
     "total_energy_sum": {"AtomwiseReduce"},
 }
 _OPTIONAL_STAGES = {"cutoff", "pair_potential"}
-_ZBL_PREFACTOR = 14.399645 * 0.5
+_ZBL_PREFACTOR = COULOMB * 0.5
 """eV Å, nequip's value in LAMMPS's metal units; half to each side of a pair."""
 
 

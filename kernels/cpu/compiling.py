@@ -50,7 +50,7 @@ class _TemporaryCache(_Cache):
 
 
 _IMPORTED = re.compile(
-    r"^\s*from duetto\.kernels\.cpu(?:\.(\w+) import.*| import (.+))$", re.MULTILINE
+    r"^\s*from duetto\.kernels(\.cpu)?(?:\.(\w+) import.*| import (.+))$", re.MULTILINE
 )
 
 
@@ -58,18 +58,20 @@ _IMPORTED = re.compile(
 def _source_stamp(name: str) -> str:
     """Hash of a source beside this file, and of all that may be compiled into its functions.
 
-    That is what it imports from this folder, and what those import.
+    That is what it imports from `duetto.kernels`, and what those import.
     """
-    folder, wanted, contents = Path(__file__).parent, [name, Path(__file__).name], {}
+    folder, contents = Path(__file__).parent, dict[Path, bytes]()
+    wanted = [folder / name, Path(__file__)]
     while wanted:
         source = wanted.pop()
-        if source in contents or not (folder / source).is_file():
+        if source in contents or not source.is_file():
             continue
-        contents[source] = (folder / source).read_bytes()
-        for module, modules in _IMPORTED.findall(contents[source].decode()):
-            wanted += [f"{one.strip()}.py" for one in (module or modules).split(",")]
-    parts = [part for source in sorted(contents) for part in (source.encode(), contents[source])]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+        contents[source] = source.read_bytes()
+        for below, module, modules in _IMPORTED.findall(contents[source].decode()):
+            place = folder if below else folder.parent
+            wanted += [place / f"{one.strip()}.py" for one in (module or modules).split(",")]
+    parts = [(source.name.encode(), contents[source]) for source in sorted(contents)]
+    return hashlib.sha256(b"\0".join(part for pair in parts for part in pair)).hexdigest()
 
 
 def _closure(function: Callable[..., Any]) -> tuple[Any, ...]:

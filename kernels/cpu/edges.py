@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from duetto.kernels.cpu.compiling import compiled
+from duetto.kernels.cpu.harmonics import harmonics_slope, write_harmonics
 
 
 @compiled
@@ -94,41 +95,14 @@ def lengths(dtype: str) -> Callable[..., None]:
 @functools.cache
 def harmonics(dtype: str, l_max: int) -> Callable[..., None]:
     """Compile `harmonics(vectors, length, Y)`: Y (E, D) OUTPUT, as in `kernels.harmonics`."""
-    T = np.float32 if dtype == "float32" else np.float64
-    s3, s5h, s15, s15h = T(3**0.5), T(5**0.5 / 2), T(15**0.5), T(15**0.5 / 2)
-    s35, s105, s105h, s21, s7h = (
-        T(4.375**0.5),
-        T(105**0.5),
-        T(105**0.5 / 2),
-        T(2.625**0.5),
-        T(7**0.5 / 2),
-    )
-    one, two, three, four = T(1.0), T(2.0), T(3.0), T(4.0)
+    one = np.dtype(dtype).type(1.0)
 
     @compiled
     def kernel(vectors: Any, length: Any, Y: Any) -> None:
         for e in range(length.shape[0]):
             inverse = one / length[e]
             x, y, z = vectors[e, 0] * inverse, vectors[e, 1] * inverse, vectors[e, 2] * inverse
-            Y[e, 0] = one
-            if l_max >= 1:
-                Y[e, 1] = s3 * x
-                Y[e, 2] = s3 * y
-                Y[e, 3] = s3 * z
-            if l_max >= 2:
-                Y[e, 4] = s15 * x * z
-                Y[e, 5] = s15 * x * y
-                Y[e, 6] = s5h * (two * y * y - x * x - z * z)
-                Y[e, 7] = s15 * y * z
-                Y[e, 8] = s15h * (z * z - x * x)
-            if l_max >= 3:
-                Y[e, 9] = s35 * x * (three * z * z - x * x)
-                Y[e, 10] = s105 * x * y * z
-                Y[e, 11] = s21 * x * (four * y * y - x * x - z * z)
-                Y[e, 12] = s7h * y * (two * y * y - three * x * x - three * z * z)
-                Y[e, 13] = s21 * z * (four * y * y - x * x - z * z)
-                Y[e, 14] = s105h * y * (z * z - x * x)
-                Y[e, 15] = s35 * z * (z * z - three * x * x)
+            write_harmonics(l_max, Y, (e, 0), x, y, z)
 
     return kernel
 
@@ -140,48 +114,14 @@ def edge_gradients(dtype: str, l_max: int) -> Callable[..., None]:
     gradient (E, 3) OUTPUT = dE/dr_ij from gY (E, D) = dE/dY and gr (E,) = ∂E/∂|r_ij|: harmonics
     depend on the direction alone, so their gradient is projected off it and divided by the length.
     """
-    T = np.float32 if dtype == "float32" else np.float64
-    s3, s5, s15 = T(3**0.5), T(5**0.5), T(15**0.5)
-    s35, s105, s105h, s21, s7h = (
-        T(4.375**0.5),
-        T(105**0.5),
-        T(105**0.5 / 2),
-        T(2.625**0.5),
-        T(7**0.5 / 2),
-    )
-    one, two, three, four, six, eight = T(1.0), T(2.0), T(3.0), T(4.0), T(6.0), T(8.0)
+    one = np.dtype(dtype).type(1.0)
 
     @compiled
     def kernel(vectors: Any, length: Any, gY: Any, gr: Any, gradient: Any) -> None:
         for e in range(length.shape[0]):
             inverse = one / length[e]
             x, y, z = vectors[e, 0] * inverse, vectors[e, 1] * inverse, vectors[e, 2] * inverse
-            gx, gy, gz = s3 * gY[e, 1], s3 * gY[e, 2], s3 * gY[e, 3]
-            if l_max >= 2:
-                a, b, c, d, f = gY[e, 4], gY[e, 5], gY[e, 6], gY[e, 7], gY[e, 8]
-                gx += s15 * (z * a + y * b - x * f) - s5 * x * c
-                gy += s15 * (x * b + z * d) + two * s5 * y * c
-                gz += s15 * (x * a + y * d + z * f) - s5 * z * c
-            if l_max >= 3:
-                a, b, c, d = gY[e, 9], gY[e, 10], gY[e, 11], gY[e, 12]
-                f, g, h = gY[e, 13], gY[e, 14], gY[e, 15]
-                xx, yy, zz = x * x, y * y, z * z
-                gx += s35 * (three * (zz - xx) * a - six * x * z * h) + s105 * (
-                    y * z * b - x * y * g
-                )
-                gx += (
-                    s21 * ((four * yy - three * xx - zz) * c - two * x * z * f)
-                    - six * s7h * x * y * d
-                )
-                gy += s105 * x * z * b + s105h * (zz - xx) * g + eight * s21 * y * (x * c + z * f)
-                gy += three * s7h * (two * yy - xx - zz) * d
-                gz += s35 * (six * x * z * a + three * (zz - xx) * h) + s105 * (
-                    x * y * b + y * z * g
-                )
-                gz += (
-                    s21 * ((four * yy - xx - three * zz) * f - two * x * z * c)
-                    - six * s7h * y * z * d
-                )
+            gx, gy, gz = harmonics_slope(l_max, gY, (e, 0), x, y, z)
             radial = gr[e] - (gx * x + gy * y + gz * z) * inverse
             gradient[e, 0] = gx * inverse + radial * x
             gradient[e, 1] = gy * inverse + radial * y
@@ -201,15 +141,20 @@ def edge_virial(rows: Any, weight: Any, gradient: Any, vectors: Any, virial: Any
         vectors: (E, 3).
         virial: (3, 3) float64 OUTPUT.
     """
-    for k in range(3):
-        for m in range(3):
-            total = 0.0
-            for row in range(weight.shape[0]):
-                of_centre = 0.0
-                for e in range(rows[row], rows[row + 1]):
-                    of_centre -= np.float64(vectors[e, k]) * np.float64(gradient[e, m])
-                total += weight[row] * of_centre
-            virial[k, m] = total
+    xx, xy, xz, yx, yy, yz, zx, zy, zz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for row in range(weight.shape[0]):
+        w = weight[row]
+        for e in range(rows[row], rows[row + 1]):
+            x = w * np.float64(vectors[e, 0])
+            y = w * np.float64(vectors[e, 1])
+            z = w * np.float64(vectors[e, 2])
+            gx, gy, gz = gradient[e, 0], gradient[e, 1], gradient[e, 2]
+            xx, xy, xz = xx - x * gx, xy - x * gy, xz - x * gz
+            yx, yy, yz = yx - y * gx, yy - y * gy, yz - y * gz
+            zx, zy, zz = zx - z * gx, zy - z * gy, zz - z * gz
+    virial[0, 0], virial[0, 1], virial[0, 2] = xx, xy, xz
+    virial[1, 0], virial[1, 1], virial[1, 2] = yx, yy, yz
+    virial[2, 0], virial[2, 1], virial[2, 2] = zx, zy, zz
 
 
 @compiled

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from duetto.kernels.cpu.compiling import compiled
+from duetto.kernels.cpu.harmonics import harmonics_slope, write_harmonics
 from duetto.kernels.cpu.linear_moments import moments_adjoint
 from duetto.kernels.cpu.vector import (
     add,
@@ -49,7 +50,6 @@ def embed(dtype: str, lanes: int, size: int, l_max: int) -> Callable[..., None]:
     """
     T = _type(dtype)
     half, one, two, three, width = T(0.5), T(1.0), T(2.0), T(3.0), T(1.0 / COMPRESSION)
-    write_harmonics = harmonics(dtype, lanes, l_max)
 
     @compiled
     def kernel(
@@ -98,60 +98,9 @@ def embed(dtype: str, lanes: int, size: int, l_max: int) -> Callable[..., None]:
                 dnext = subtract(multiply_add(doubled, dvalue, add(value, value)), dbefore)
                 following = subtract(multiply(doubled, value), before)
                 before, value, dbefore, dvalue = value, following, dvalue, dnext
-            write_harmonics(unit, k, Y)
+            ux, uy, uz = multiply(x, inverse), multiply(y, inverse), multiply(z, inverse)
+            write_harmonics(l_max, Y, (k, 0, 0), ux, uy, uz)
         store(nearest, (0,), least)
-
-    return kernel
-
-
-@functools.cache
-def harmonics(dtype: str, lanes: int, l_max: int) -> Callable[..., None]:
-    """Compile `harmonics(unit, k, Y)`: Y[k] (D, lanes) OUTPUT, as in `kernels.harmonics`."""
-    T = _type(dtype)
-    s3, s5h, s15, s15h = T(3**0.5), T(5**0.5 / 2), T(15**0.5), T(15**0.5 / 2)
-    s35, s105, s105h, s21, s7h = (
-        T(4.375**0.5),
-        T(105**0.5),
-        T(105**0.5 / 2),
-        T(2.625**0.5),
-        T(7**0.5 / 2),
-    )
-
-    @compiled
-    def kernel(unit: Any, k: int, Y: Any) -> None:
-        x, y, z = (
-            load(lanes, unit, (k, 0, 0)),
-            load(lanes, unit, (k, 1, 0)),
-            load(lanes, unit, (k, 2, 0)),
-        )
-        store(Y, (k, 0, 0), splat(lanes, T(1.0)))
-        if l_max >= 1:
-            store(Y, (k, 1, 0), multiply(splat(lanes, s3), x))
-            store(Y, (k, 2, 0), multiply(splat(lanes, s3), y))
-            store(Y, (k, 3, 0), multiply(splat(lanes, s3), z))
-        if l_max >= 2:
-            xx, yy, zz = multiply(x, x), multiply(y, y), multiply(z, z)
-            xz, xy, yz = multiply(x, z), multiply(x, y), multiply(y, z)
-            flat, twist = add(xx, zz), subtract(zz, xx)
-            store(Y, (k, 4, 0), multiply(splat(lanes, s15), xz))
-            store(Y, (k, 5, 0), multiply(splat(lanes, s15), xy))
-            tall = subtract(add(yy, yy), flat)
-            store(Y, (k, 6, 0), multiply(splat(lanes, s5h), tall))
-            store(Y, (k, 7, 0), multiply(splat(lanes, s15), yz))
-            store(Y, (k, 8, 0), multiply(splat(lanes, s15h), twist))
-            if l_max >= 3:
-                three, four = splat(lanes, T(3.0)), splat(lanes, T(4.0))
-                steep = subtract(multiply(four, yy), flat)
-                inner = subtract(multiply(three, zz), xx)
-                outer = subtract(zz, multiply(three, xx))
-                deep = subtract(add(yy, yy), multiply(three, flat))
-                store(Y, (k, 9, 0), multiply(multiply(splat(lanes, s35), x), inner))
-                store(Y, (k, 10, 0), multiply(multiply(splat(lanes, s105), xy), z))
-                store(Y, (k, 11, 0), multiply(multiply(splat(lanes, s21), x), steep))
-                store(Y, (k, 12, 0), multiply(multiply(splat(lanes, s7h), y), deep))
-                store(Y, (k, 13, 0), multiply(multiply(splat(lanes, s21), z), steep))
-                store(Y, (k, 14, 0), multiply(multiply(splat(lanes, s105h), y), twist))
-                store(Y, (k, 15, 0), multiply(multiply(splat(lanes, s35), z), outer))
 
     return kernel
 
@@ -192,66 +141,6 @@ def harmonic_gradient(dtype: str, lanes: int, l_max: int) -> Callable[..., None]
 
     `along` is dE/d|r| through the radial functions.
     """
-    T = _type(dtype)
-    s3, s5, s15 = T(3**0.5), T(5**0.5), T(15**0.5)
-    s35, s105, s105h, s21, s7h = (
-        T(4.375**0.5),
-        T(105**0.5),
-        T(105**0.5 / 2),
-        T(2.625**0.5),
-        T(7**0.5 / 2),
-    )
-
-    @compiled
-    def scaled(gY: Any, d: int, factor: Any) -> Any:
-        return multiply(splat(lanes, factor), load(lanes, gY, (0, d, 0)))
-
-    @compiled
-    def cubic_x(x: Any, y: Any, z: Any, gY: Any) -> Any:
-        three, six, two, four = (
-            splat(lanes, T(3.0)),
-            splat(lanes, T(6.0)),
-            splat(lanes, T(2.0)),
-            splat(lanes, T(4.0)),
-        )
-        xx, yy, zz = multiply(x, x), multiply(y, y), multiply(z, z)
-        total = multiply(multiply(three, subtract(zz, xx)), scaled(gY, 9, s35))
-        total = multiply_add(multiply(y, z), scaled(gY, 10, s105), total)
-        steep = subtract(subtract(multiply(four, yy), multiply(three, xx)), zz)
-        total = multiply_add(steep, scaled(gY, 11, s21), total)
-        total = subtract(total, multiply(multiply(six, multiply(x, y)), scaled(gY, 12, s7h)))
-        total = subtract(total, multiply(multiply(two, multiply(x, z)), scaled(gY, 13, s21)))
-        total = subtract(total, multiply(multiply(x, y), scaled(gY, 14, s105)))
-        return subtract(total, multiply(multiply(six, multiply(x, z)), scaled(gY, 15, s35)))
-
-    @compiled
-    def cubic_y(x: Any, y: Any, z: Any, gY: Any) -> Any:
-        three, two, eight = splat(lanes, T(3.0)), splat(lanes, T(2.0)), splat(lanes, T(8.0))
-        xx, yy, zz = multiply(x, x), multiply(y, y), multiply(z, z)
-        total = multiply(multiply(x, z), scaled(gY, 10, s105))
-        total = multiply_add(multiply(eight, multiply(x, y)), scaled(gY, 11, s21), total)
-        deep = subtract(subtract(multiply(two, yy), xx), zz)
-        total = multiply_add(multiply(three, deep), scaled(gY, 12, s7h), total)
-        total = multiply_add(multiply(eight, multiply(y, z)), scaled(gY, 13, s21), total)
-        return multiply_add(subtract(zz, xx), scaled(gY, 14, s105h), total)
-
-    @compiled
-    def cubic_z(x: Any, y: Any, z: Any, gY: Any) -> Any:
-        three, six, two, four = (
-            splat(lanes, T(3.0)),
-            splat(lanes, T(6.0)),
-            splat(lanes, T(2.0)),
-            splat(lanes, T(4.0)),
-        )
-        xx, yy, zz = multiply(x, x), multiply(y, y), multiply(z, z)
-        total = multiply(multiply(six, multiply(x, z)), scaled(gY, 9, s35))
-        total = multiply_add(multiply(x, y), scaled(gY, 10, s105), total)
-        total = subtract(total, multiply(multiply(two, multiply(x, z)), scaled(gY, 11, s21)))
-        total = subtract(total, multiply(multiply(six, multiply(y, z)), scaled(gY, 12, s7h)))
-        steep = subtract(subtract(multiply(four, yy), xx), multiply(three, zz))
-        total = multiply_add(steep, scaled(gY, 13, s21), total)
-        total = multiply_add(multiply(y, z), scaled(gY, 14, s105), total)
-        return multiply_add(multiply(three, subtract(zz, xx)), scaled(gY, 15, s35), total)
 
     @compiled
     def kernel(unit: Any, k: int, along: Any, gY: Any, gradient: Any) -> None:
@@ -260,22 +149,7 @@ def harmonic_gradient(dtype: str, lanes: int, l_max: int) -> Callable[..., None]
             load(lanes, unit, (k, 1, 0)),
             load(lanes, unit, (k, 2, 0)),
         )
-        gx = gy = gz = splat(lanes, T(0.0))
-        if l_max >= 1:
-            gx, gy, gz = scaled(gY, 1, s3), scaled(gY, 2, s3), scaled(gY, 3, s3)
-        if l_max >= 2:
-            a, b, c = scaled(gY, 4, s15), scaled(gY, 5, s15), scaled(gY, 6, s5)
-            d, f = scaled(gY, 7, s15), scaled(gY, 8, s15)
-            gx = multiply_add(z, a, multiply_add(y, b, gx))
-            gx = subtract(gx, multiply(x, add(f, c)))
-            gy = multiply_add(x, b, multiply_add(z, d, gy))
-            gy = multiply_add(add(y, y), c, gy)
-            gz = multiply_add(x, a, multiply_add(y, d, gz))
-            gz = multiply_add(z, subtract(f, c), gz)
-        if l_max >= 3:
-            gx = add(gx, cubic_x(x, y, z, gY))
-            gy = add(gy, cubic_y(x, y, z, gY))
-            gz = add(gz, cubic_z(x, y, z, gY))
+        gx, gy, gz = harmonics_slope(l_max, gY, (0, 0, 0), x, y, z)
         inverse = load(lanes, unit, (k, 3, 0))
         across = multiply_add(gx, x, multiply_add(gy, y, multiply(gz, z)))
         radial = subtract(along, multiply(across, inverse))

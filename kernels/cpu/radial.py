@@ -20,6 +20,7 @@ from duetto.kernels.cpu.vector import (
     store,
     subtract,
 )
+from duetto.kernels.cpu.wall import zbl_pair
 
 
 def _series(T: Any) -> Any:
@@ -192,7 +193,7 @@ def zbl(
 ) -> None:
     """Add half the ZBL energy of each edge to its centre, and its slope to gr.
 
-    Double precision throughout; constants as in `kernels.folded.zbl_edge_energies`.
+    Double precision throughout; see `wall.zbl_pair`.
 
     Args:
         length: (E,) Å.
@@ -211,19 +212,6 @@ def zbl(
             zj = np.float64(atomic_numbers[pair[e] % num_types])
             r = np.float64(length[e])
             inverse = np.float64(inverse_cutoff[pair[e]])
-            k = (zi**0.23 + zj**0.23) / 0.46850
-            first = 0.02817 * math.exp(-0.20162 * k * r)
-            second = 0.28022 * math.exp(-0.40290 * k * r)
-            third = 0.50986 * math.exp(-0.94229 * k * r)
-            fourth = 0.18175 * math.exp(-3.19980 * k * r)
-            screening = first + second + third + fourth
-            decay = 0.20162 * first + 0.40290 * second + 0.94229 * third + 3.19980 * fourth
-            bare = 0.5 * 14.399645 * zi * zj / r
-            x = min(r * inverse, 1.0)
-            lower = x ** (p - 1.0)
-            polynomial = (p + 1) * (p + 2) / 2 - x * (p * (p + 2) - p * (p + 1) / 2 * x)
-            cutoff = 1.0 - lower * x * polynomial
-            slope = -p * (p + 1) * (p + 2) / 2 * lower * (1.0 - x * (2.0 - x)) * inverse
-            change = bare * (-screening / r - k * decay)
-            energy[row] += bare * screening * cutoff
-            gr[e] += change * cutoff + bare * screening * slope
+            found, slope = zbl_pair(r, zi, zj, inverse, p)
+            energy[row] += found
+            gr[e] += slope

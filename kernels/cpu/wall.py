@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from duetto.kernels.constants import COULOMB, ZBL_COEFFICIENTS, ZBL_EXPONENTS, ZBL_LENGTH, ZBL_POWER
 from duetto.kernels.cpu.compiling import compiled
 
 
@@ -14,7 +15,7 @@ from duetto.kernels.cpu.compiling import compiled
 def zbl_pair(r: float, zi: float, zj: float, inverse: float, p: float) -> tuple[float, float]:
     """Half the ZBL energy of a pair under its polynomial cutoff, eV, and the slope, eV/Å.
 
-    Constants as in `kernels.folded.zbl_edge_energies`.
+    As `kernels.folded.zbl_edge_energies`.
 
     Args:
         r: distance, Å.
@@ -22,21 +23,20 @@ def zbl_pair(r: float, zi: float, zj: float, inverse: float, p: float) -> tuple[
         inverse: 1/cutoff, 1/Å.
         p: exponent of the cutoff.
     """
-    k = (zi**0.23 + zj**0.23) / 0.46850
-    first = 0.02817 * math.exp(-0.20162 * k * r)
-    second = 0.28022 * math.exp(-0.40290 * k * r)
-    third = 0.50986 * math.exp(-0.94229 * k * r)
-    fourth = 0.18175 * math.exp(-3.19980 * k * r)
-    screening = first + second + third + fourth
-    decay = 0.20162 * first + 0.40290 * second + 0.94229 * third + 3.19980 * fourth
-    bare = 0.5 * 14.399645 * zi * zj / r
+    k = (zi**ZBL_POWER + zj**ZBL_POWER) / ZBL_LENGTH
+    screening, slope = 0.0, 0.0
+    for n in range(4):
+        part = ZBL_COEFFICIENTS[n] * math.exp(ZBL_EXPONENTS[n] * k * r)
+        screening += part
+        slope += ZBL_EXPONENTS[n] * part
+    bare = 0.5 * COULOMB * zi * zj / r
     x = min(r * inverse, 1.0)
     lower = x ** (p - 1.0)
     polynomial = (p + 1) * (p + 2) / 2 - x * (p * (p + 2) - p * (p + 1) / 2 * x)
     cutoff = 1.0 - lower * x * polynomial
-    slope = -p * (p + 1) * (p + 2) / 2 * lower * (1.0 - x * (2.0 - x)) * inverse
-    change = bare * (-screening / r - k * decay)
-    return bare * screening * cutoff, change * cutoff + bare * screening * slope
+    fall = -p * (p + 1) * (p + 2) / 2 * lower * (1.0 - x * (2.0 - x)) * inverse
+    change = bare * (k * slope - screening / r)
+    return bare * screening * cutoff, change * cutoff + bare * screening * fall
 
 
 @compiled

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from duetto.kernels.folded import _ZBL_COEFFICIENTS, _ZBL_EXPONENTS
+from duetto.kernels.constants import ZBL_COEFFICIENTS as _ZBL_COEFFICIENTS
+from duetto.kernels.constants import ZBL_EXPONENTS as _ZBL_EXPONENTS
 from duetto.kernels.triton.expert_spec import COMPONENTS
 from duetto.kernels.triton.expert_writer import Writer
 

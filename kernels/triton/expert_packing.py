@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from duetto.kernels.folded import (
-    _COULOMB,
-    _ZBL_LENGTH,
-    _ZBL_POWER,
-    FoldedExpert,
-)
+from duetto.kernels.constants import COULOMB as _COULOMB
+from duetto.kernels.constants import ZBL_LENGTH as _ZBL_LENGTH
+from duetto.kernels.constants import ZBL_POWER as _ZBL_POWER
+from duetto.kernels.folded import FoldedExpert
 from duetto.kernels.radial import BesselBasis
 from duetto.kernels.triton.expert_spec import COMPONENTS, KernelSpec, kernel_spec
 

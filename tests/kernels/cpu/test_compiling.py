@@ -123,6 +123,8 @@ def test_what_a_function_was_given_is_part_of_its_key() -> None:
         ("dense.py", "compiling.py", True),
         ("dense.py", "radial.py", False),
         ("expert.py", "stages.py", True),
+        ("edges.py", "harmonics.py", True),
+        ("radial.py", "constants.py", True),  # outside this folder, through wall
     ],
 )
 def test_key_holds_every_source_that_is_compiled_in(
