@@ -23,8 +23,10 @@ from duetto.kernels.triton.expert_launch import PRECISIONS
 from duetto.kernels.triton.mixture import Mixture
 from duetto.kernels.triton.neighbor_list import CapacityError
 from duetto.kernels.triton.neighbor_list import NeighborList as DeviceSearch
+from duetto.kernels.triton.rows import edge_rows
 from duetto.potential.base import Bath, Evaluation, Start
 from duetto.potential.lowering import lower_on_triton
+from duetto.potential.over_list import OverList
 from duetto.potential.terms import ExpertWork
 
 Array = NDArray[Any]
@@ -63,7 +65,8 @@ class TritonBackend:
         for role, expert in experts.items():
             self.experts[role], capturable = lower_on_triton(role, expert, device, precision)
             self.capturable &= capturable
-        self._own = dict(experts)
+        cutoffs = {role: values.to(device) for role, values in self.cutoffs.items()}
+        self._over_list = OverList(self.site_energies, cutoffs, torch.float32, device)
 
     def new_list(
         self, work: Sequence[ExpertWork], ranges: Array, pbc: ArrayLike, skin: float
@@ -76,7 +79,8 @@ class TritonBackend:
     ) -> list[Evaluation]:
         """See `duetto.potential.base.Backend`.
 
-        A list made by `new_list` for these centres is used; else one is built for this call.
+        A list made by `new_list` for these centres is used, one for others is replaced for this
+        call. Of anybody else's list the edges go to the kernels as they are, and torch sums.
 
         Raises:
             RunStopped: a force is not finite or exceeds 1024 eV/Å between two atoms, or a centre
@@ -86,7 +90,9 @@ class TritonBackend:
         home = positions.device
         # Triton launches on the current device, which need not be this one.
         with torch.cuda.device_of(x):
-            if not (isinstance(neighbors, DeviceList) and neighbors.serves(work, None)):
+            if not isinstance(neighbors, DeviceList):
+                return self._over_list.evaluate(positions, cell, neighbors, work)
+            if not neighbors.serves(work, None):
                 neighbors = self.new_list(work, np.zeros(0), neighbors.pbc, 0.0)
                 neighbors.rebuild(x, cell.detach())
             n_groups = len(work[0].coefficients) if work else 1
@@ -156,8 +162,20 @@ class TritonBackend:
         )
 
     def site_energies(self, role: str, edges: Edges) -> tuple[Tensor, Tensor]:
-        """See `duetto.potential.base.Backend`; by the expert's own torch evaluation."""
-        return self._own[role].site_energies(edges)
+        """See `duetto.potential.base.Backend`.
+
+        Raises:
+            RunStopped: a centre has more neighbours than the kernels hold.
+        """
+        try:
+            rows = edge_rows(edges.first, edges.centre_types, edges.neighbor_types, edges.vectors)
+        except CapacityError as error:
+            raise RunStopped(f"{error}; use backend reference for this system") from error
+        energies = rows.vectors.new_zeros(edges.n_centres, dtype=torch.float64)
+        gradients = torch.zeros_like(rows.vectors)
+        with torch.cuda.device_of(energies):
+            self.experts[role].evaluate(rows, 0, energies, gradients)
+        return energies, gradients.T.contiguous()
 
     def _evaluate(self, x: Tensor, cell: Tensor, neighbors: DeviceList) -> Mixture:
         """The mixture after evaluating it, with no flag raised."""
@@ -299,7 +317,7 @@ class DeviceList:
             check_geometry(positions.cpu().numpy(), cell.cpu().numpy(), self.pbc)
             raise InputError(f"{error}") from error
         except CapacityError as error:
-            raise RunStopped(f"{error}; use backend torch for this system") from error
+            raise RunStopped(f"{error}; use backend reference for this system") from error
         self._cell = cell.cpu().clone()
 
     def _on_host(self) -> tuple[Array, Array, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +16,11 @@ from duetto.experts.allegro.architecture import MLPShape
 from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.pair import ExpertPair
 from duetto.kernels.cpu.pairs import walk_neighbors
+from duetto.measure.bench.agreement import expert_work
 from duetto.potential.base import Evaluation
+from duetto.potential.edges import EdgePotential, edges_of
 from duetto.potential.mixture import Potential
+from duetto.potential.terms import Term
 from duetto.potential.triton import DeviceList, TritonBackend
 from tests.pairs import high_fidelity, low_fidelity, mismatched_pair
 from tests.structures import structures
@@ -202,6 +206,86 @@ def test_list_on_the_host_has_every_pair_once() -> None:
             for x in (ours, theirs)
         ]
         assert pairs[0] == pairs[1]
+
+
+def with_ghosts(atoms: Atoms, plain: Potential) -> tuple[np.ndarray, np.ndarray, SimpleNamespace]:
+    """Positions with an atom for every image that the list of `plain` names, whose is whose."""
+    listed = plain.neighbor_list
+    keys = np.column_stack([listed.neighbor, listed.shift]).astype(int)
+    home = np.column_stack([np.arange(len(atoms)), np.zeros((len(atoms), 3), dtype=int)])
+    outside = np.unique(keys[keys[:, 1:].any(axis=1)], axis=0)
+    every = np.concatenate([home, outside])
+    place = {tuple(row): k for k, row in enumerate(every.tolist())}
+    neighbors = SimpleNamespace(
+        first=np.append(listed.first, np.full(len(outside), listed.first[-1])),
+        neighbor=np.array([place[tuple(row)] for row in keys.tolist()], dtype=np.int32),
+        shift=np.zeros((len(keys), 3), dtype=np.int16),
+        n_rebuilds=1,
+    )
+    owner = every[:, 0]
+    return atoms.positions[owner] + every[:, 1:] @ atoms.cell.array, owner, neighbors
+
+
+@pytest.mark.parametrize("make", [mismatched_pair, covered_by_torch])
+def test_a_list_with_ghosts_goes_to_the_kernels_as_it_is(make, monkeypatch) -> None:
+    """Forces on ghosts, given back to whose images they are, are those of the periodic system."""
+    atoms, pair = some("smaller_than_cutoff").repeat((2, 1, 1)), make()
+    atoms.rattle(0.2, seed=1)
+    plain = Potential(pair, list(atoms.symbols), blended(atoms), atoms.pbc, backend="reference")
+    expected = evaluate(plain, atoms)
+    positions, owner, neighbors = with_ghosts(atoms, plain)
+    assert len(owner) > len(atoms)
+    work = [
+        replace(job, types=job.types[owner], centres=job.centres)
+        for job in expert_work(pair, plain.species, plain.weights, np.ones(len(atoms), dtype=bool))
+    ]
+    backend = TritonBackend(pair.experts, DEVICE, "fp32")
+    monkeypatch.setattr(backend, "new_list", None)  # nothing is searched
+    for expert in pair.experts.values():  # nor evaluated in torch where there are kernels
+        if make is mismatched_pair:
+            monkeypatch.setattr(type(expert), "site_energies", None)
+    x, no_cell = torch.tensor(positions), torch.zeros(3, 3, dtype=torch.float64)
+    (got,) = backend.evaluate(x, no_cell, neighbors, work)
+    forces = torch.zeros_like(expected.forces).index_add_(0, torch.tensor(owner), got.forces)
+    scale = float(expected.forces.abs().max())
+    assert float((forces - expected.forces).abs().max()) < TOLERANCE * scale
+    assert got.energy == pytest.approx(expected.energy, abs=TOLERANCE * len(atoms) * scale)
+    torch.testing.assert_close(got.virial, expected.virial, rtol=0, atol=TOLERANCE * 100 * scale)
+
+
+def test_edges_of_others_go_to_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = mismatched_pair()
+    species = sorted({symbol for expert in pair.experts.values() for symbol in expert.species})
+    rng = np.random.default_rng(3)
+    counts = np.array([0, 3, 17, 1])
+    unit = rng.normal(size=(counts.sum(), 3))
+    vectors = unit / np.linalg.norm(unit, axis=1)[:, None] * rng.uniform(2.0, 3.5, (len(unit), 1))
+    known = [k for k, symbol in enumerate(species) if symbol in pair.hf.species]
+    edges = edges_of(
+        np.append(0, counts.cumsum()),
+        rng.choice(known, len(counts)),
+        rng.choice(known, len(vectors)),
+        vectors,
+    )
+    terms = [Term("hf", np.array([0.5, 1.0, 0.0, 2.0]))]
+    plain = EdgePotential(pair, species, dtype="float64", backend="reference")
+    expected = plain.evaluate_edges(edges, terms)
+    potential = EdgePotential(pair, species, backend="reference")
+    potential.backend = TritonBackend(pair.experts, "cpu", "fp32")
+    monkeypatch.setattr(type(pair.hf), "site_energies", None)
+    got = potential.evaluate_edges(edges, terms)
+    scale = float(expected[1].abs().max())
+    for ours, theirs in zip(got, expected, strict=True):
+        size = max(scale, float(theirs.abs().max()))
+        assert float((ours - theirs).abs().max()) < TOLERANCE * size
+
+
+def test_a_centre_with_more_edges_than_the_kernels_hold_is_refused() -> None:
+    backend = TritonBackend(covered_by_torch().experts, "cpu", "fp32")
+    many = np.zeros(257, dtype=np.int64)
+    edges = edges_of(np.array([0, 257]), many[:1], many, np.full((257, 3), 1.5))
+    with pytest.raises(RunStopped, match=r"an atom has 257 neighbours .* at most 256"):
+        backend.site_energies("hf", edges)
 
 
 def test_clash_names_an_atom() -> None:
