@@ -49,9 +49,8 @@ class _Algebra:
         if powers not in self._known:
             axis = next(k for k in range(3) if powers[k])
             a, b, c = (p - (k == axis) for k, p in enumerate(powers))
-            single = tuple(int(k == axis) for k in range(3))
-            factors = self.monomial(single), self.monomial((a, b, c))
-            self._known[powers] = self.builder.fmul(*factors)
+            single = (int(axis == 0), int(axis == 1), int(axis == 2))
+            self._known[powers] = self.builder.fmul(self.monomial(single), self.monomial((a, b, c)))
         return self._known[powers]
 
     def polynomial(self, terms: dict[Powers, int]) -> Any:
