@@ -101,15 +101,11 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
     from duetto.frontends.lammps.system import make_system
     from duetto.md.velocities import maxwell_boltzmann
     from duetto.run.config import load_config
+    from duetto.run.multiple_timestep import inner_steps, require_low_fidelity_everywhere
     from duetto.run.pair_model import open_pair
 
     config = load_config(args.config, args.overrides)
-    for way in ("follow", "update"):
-        if getattr(config.regions, way, None) is not None:
-            raise InputError(
-                f"{args.config}: regions.{way}: partitions that move run in duetto run; LAMMPS "
-                "has static ones"
-            )
+    _require_translatable(config)
     pair = open_pair(config)
     where = config.structure
     atoms = read_structure(where.file, frame=where.frame, repeat=where.repeat, species=pair.species)
@@ -129,7 +125,11 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
             "the structure has no velocities to start from: give initial_temperature_K "
             "(0 starts at rest)"
         )
-    system = make_system(atoms, config.regions.weights(atoms), pair.species)
+    regions = config.regions
+    seeds = () if regions.follow is None else regions.follow.select(atoms)
+    if inner_steps(config) > 1:
+        require_low_fidelity_everywhere(pair, atoms.get_chemical_symbols(), config.pair_name)
+    system = make_system(atoms, regions.static_weights(atoms), pair.species, seeds)
     named = any(expert is not None for _, expert in config.experts)
     own = config.output.dir / EXPERTS if named or config.pair is None else config.pair
     plan = Plan(
@@ -144,9 +144,25 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
         trajectory_every=config.output.trajectory_every,
         restart_every=config.output.checkpoint_every,
         seed=config.seed + 1,
-        every=1 if config.multiple_timestep is None else config.multiple_timestep.every,
+        every=inner_steps(config),
+        follow=None if regions.follow is None else (regions.follow.core, regions.follow.blend),
     )
     return config, pair, system, plan
+
+
+def _require_translatable(config: RunConfig) -> None:
+    """Refuse partitions that LAMMPS's decks do not have.
+
+    Raises:
+        InputError: the partition is resolved again in the run.
+    """
+    from duetto.errors import InputError
+
+    if config.regions.update is not None:
+        raise InputError(
+            "regions.update: not translated to LAMMPS, where nobody books what a change of weights "
+            "costs; run it with duetto run, or let the weights follow atoms with regions.follow"
+        )
 
 
 def _stages(config: RunConfig) -> list[Stage]:
@@ -173,9 +189,15 @@ def _stages(config: RunConfig) -> list[Stage]:
 
 
 def _export(args: argparse.Namespace, pair: ExpertPair, system: System, config: RunConfig) -> int:
+    from duetto.errors import InputError
     from duetto.frontends.lammps.unified import DuettoUnified, save_unified
 
     names = [kind.name for kind in system.types]
+    if config.regions.follow is not None:
+        raise InputError(
+            "--export mliap: regions.follow needs all seeds on every rank, which ML-IAP does not "
+            "hand over; use duetto lammps without --export, or regions that stay"
+        )
     path = Path(args.out or Path(config.output.dir, "duetto.mliap.pt"))
     path.parent.mkdir(parents=True, exist_ok=True)
     save_unified(DuettoUnified(pair, names, device="auto", dtype=config.dtype), path)
@@ -253,7 +275,13 @@ def _with_costs(lammps: Session, pair: ExpertPair, system: System, plan: Plan) -
         return plan
     device = device_of_rank(plan.device, 0)
     unified = DuettoUnified(
-        pair, system.names, device=device, dtype=plan.dtype, precision=plan.precision
+        pair,
+        system.names,
+        device=device,
+        dtype=plan.dtype,
+        precision=plan.precision,
+        follow=plan.follow,
     )
     unified.engine.warm_up()
-    return replace(plan, costs=measured_costs(unified, system))
+    costs, hf_costs = measured_costs(unified, system)
+    return replace(plan, costs=costs, hf_costs=hf_costs)

@@ -7,6 +7,7 @@ error.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import traceback
 from collections.abc import Callable, Sequence
@@ -22,11 +23,13 @@ from duetto.environment import usable_cores
 from duetto.errors import InputError, RunStopped
 from duetto.experts.pair import ExpertPair
 from duetto.frontends.lammps.build import build_plugin
+from duetto.frontends.lammps.following import Following, Places
 from duetto.frontends.lammps.unified import DuettoUnified
 from duetto.settings.values import suggestion
 
 Array = NDArray[Any]
-KEYWORDS = ("terms", "dtype", "device", "threads", "backend", "precision")
+KEYWORDS = ("terms", "dtype", "device", "threads", "backend", "precision", "follow")
+FOLLOW = "follow"
 
 
 class _Edges(Structure):
@@ -51,11 +54,40 @@ class _Edges(Structure):
     ]
 
 
+class _Type(Structure):
+    """`DuettoType` of pair_duetto.cpp."""
+
+    _fields_: ClassVar = [("present", c_int32), ("weighted", c_int32), ("seed", c_int32)]
+
+
+class _Seeds(Structure):
+    """`DuettoSeeds` of pair_duetto.cpp."""
+
+    _fields_: ClassVar = [
+        ("nlocal", c_int32),
+        ("nseeds", c_int32),
+        ("fresh", c_int32),
+        ("by_atom", c_int32),
+        ("periodic", c_int32 * 3),
+        ("renewed", c_int32),
+        ("skin", c_double),
+        ("cell", c_double * 9),
+        ("x", POINTER(c_double)),
+        ("type", POINTER(c_int32)),
+        ("own", POINTER(c_double)),
+        ("weight", POINTER(c_double)),
+        ("wide", POINTER(c_int32)),
+        ("force", POINTER(c_double)),
+        ("virial", POINTER(c_double)),
+    ]
+
+
 _OPEN = ctypes.CFUNCTYPE(c_int32, c_int32, c_char_p, c_int32, c_int32, c_void_p, c_int32)
 _COEFF = ctypes.CFUNCTYPE(
-    c_int32, c_int32, c_int32, c_char_p, POINTER(c_double), POINTER(c_int32), c_void_p, c_int32
+    c_int32, c_int32, c_int32, c_char_p, POINTER(c_double), POINTER(_Type), c_void_p, c_int32
 )
-_COMPUTE = ctypes.CFUNCTYPE(c_int32, c_int32, POINTER(_Edges), c_void_p, c_int32)
+_FOLLOW = ctypes.CFUNCTYPE(c_int32, c_int32, POINTER(_Seeds), c_void_p, c_int32)
+_COMPUTE = ctypes.CFUNCTYPE(c_int32, c_int32, POINTER(_Edges), POINTER(_Seeds), c_void_p, c_int32)
 _CLOSE = ctypes.CFUNCTYPE(None, c_int32)
 
 
@@ -65,6 +97,7 @@ class _Table(Structure):
     _fields_: ClassVar = [
         ("open", _OPEN),
         ("coeff", _COEFF),
+        ("follow", _FOLLOW),
         ("compute", _COMPUTE),
         ("close", _CLOSE),
     ]
@@ -76,31 +109,27 @@ class PairStyle:
     Attributes:
         settings: of the style's line.
         unified: the potential, after pair_coeff.
+        following: its weights where they follow seeds.
     """
 
     def __init__(self, arguments: Sequence[str], local_rank: int, local_size: int) -> None:
         """Read `pair_style duetto [KEYWORD VALUE …]`.
 
         Args:
-            arguments: terms, dtype, device, threads, backend, precision, each with its value.
+            arguments: terms, dtype, device, threads, backend, precision, each with its value, and
+                follow with two.
             local_rank: which of this machine's ranks.
             local_size: how many ranks this machine has.
 
         Raises:
             InputError: a keyword or value that is not allowed.
         """
-        if len(arguments) % 2:
-            raise InputError(f"pair_style duetto: {arguments[-1]} has no value")
-        words = dict(zip(arguments[::2], arguments[1::2], strict=True))
-        for word in words:
-            if word not in KEYWORDS:
-                raise InputError(
-                    f"pair_style duetto: unknown keyword {word}{suggestion(word, KEYWORDS)}; "
-                    f"allowed: {', '.join(KEYWORDS)}"
-                )
+        words = _keywords(arguments)
         torch.set_num_threads(threads_of_rank(words.pop("threads", "auto"), local_size))
-        self.settings = words | {"device": device_of_rank(words.get("device", "auto"), local_rank)}
+        words["device"] = device_of_rank(words.get("device", "auto"), local_rank)
+        self.settings: dict[str, Any] = words
         self.unified: DuettoUnified | None = None
+        self.following: Following | None = None
 
     def coeff(self, words: Sequence[str], n_types: int) -> DuettoUnified:
         """Read `pair_coeff * * FILE NAME …`, one name a type.
@@ -115,6 +144,7 @@ class PairStyle:
             )
         self.unified = DuettoUnified(ExpertPair.load(Path(words[0])), names, **self.settings)
         self.unified.engine.warm_up()
+        self.following = None if self.unified.follow is None else Following(self.unified)
         return self.unified
 
     def potential(self) -> DuettoUnified:
@@ -126,6 +156,48 @@ class PairStyle:
         if self.unified is None:
             raise InputError("pair_style duetto: pair_coeff is missing")
         return self.unified
+
+
+def _keywords(arguments: Sequence[str]) -> dict[str, Any]:
+    """The words of a pair_style line with their values.
+
+    Raises:
+        InputError: a word is unknown, given twice, or has no value.
+    """
+    words: dict[str, Any] = {}
+    left = list(arguments)
+    while left:
+        word = left.pop(0)
+        if word not in KEYWORDS:
+            raise InputError(
+                f"pair_style duetto: unknown keyword {word}{suggestion(word, KEYWORDS)}; "
+                f"allowed: {', '.join(KEYWORDS)}"
+            )
+        if word in words:
+            raise InputError(f"pair_style duetto: {word} is given twice")
+        values, left = left[: 1 + (word == FOLLOW)], left[1 + (word == FOLLOW) :]
+        if not values:
+            raise InputError(f"pair_style duetto: {word} has no value")
+        words[word] = _lengths(values) if word == FOLLOW else values[0]
+    return words
+
+
+def _lengths(values: Sequence[str]) -> tuple[float, float]:
+    """Core and blend of weights that follow seeds.
+
+    Raises:
+        InputError: they are not two lengths.
+    """
+    try:
+        core, blend = (float(value) for value in values)
+    except ValueError:
+        core = blend = 0.0
+    if not (0.0 < core < math.inf and 0.0 < blend < math.inf):
+        raise InputError(
+            f"pair_style duetto: follow {' '.join(values)}: use follow CORE BLEND, two numbers "
+            "above 0: Å around a seed in which hf computes alone, and Å further out to lf alone"
+        )
+    return core, blend
 
 
 def threads_of_rank(asked: str, local_size: int) -> int:
@@ -164,8 +236,8 @@ def device_of_rank(asked: str, local_rank: int) -> str:
 class _Data:
     """LAMMPS's arrays in the shape of its ML-IAP data, without copies."""
 
-    def __init__(self, edges: _Edges) -> None:
-        self._edges = edges
+    def __init__(self, edges: _Edges, following: Following | None) -> None:
+        self._edges, self.following = edges, following
         self.ntotal, self.nlocal = edges.ntotal, edges.nlocal
         self.nlistatoms, self.npairs = edges.nlist, edges.npairs
         self.iatoms = _array(edges.iatoms, edges.nlist)
@@ -209,6 +281,25 @@ class _Data:
             )
 
 
+def _places(seeds: _Seeds) -> Places:
+    """LAMMPS's arrays, without copies."""
+    n, P = seeds.nlocal, seeds.nlocal + seeds.nseeds
+    return Places(
+        n_own=n,
+        fresh=bool(seeds.fresh),
+        skin=seeds.skin,
+        periodic=np.array(seeds.periodic, dtype=bool),
+        cell=np.array(seeds.cell).reshape(3, 3),
+        x=_array(seeds.x, P, 3),
+        types=_array(seeds.type, n) - 1,
+        own=_array(seeds.own, n) if seeds.own else None,
+        weight=_array(seeds.weight, n),
+        wide=_array(seeds.wide, n),
+        force=_array(seeds.force, P, 3),
+        virial=_array(seeds.virial, P if seeds.by_atom else 1, 3, 3),
+    )
+
+
 def _array(pointer: Any, *shape: int) -> Array:
     if 0 in shape:
         return np.zeros(shape, dtype=np.dtype(pointer._type_))
@@ -230,7 +321,11 @@ class Callbacks:
         self._library = library
         library.duetto_gather.argtypes = [c_double, c_void_p]
         self._table = _Table(
-            _OPEN(self._open), _COEFF(self._coeff), _COMPUTE(self._compute), _CLOSE(self._close)
+            _OPEN(self._open),
+            _COEFF(self._coeff),
+            _FOLLOW(self._follow),
+            _COMPUTE(self._compute),
+            _CLOSE(self._close),
         )
         library.duetto_register(ctypes.byref(self._table))
 
@@ -259,21 +354,32 @@ class Callbacks:
         n_types: int,
         words: bytes,
         cutoffs: Any,
-        weighted: Any,
+        types: Any,
         message: int,
         length: int,
     ) -> int:
         def work() -> None:
             unified = self.styles[number].coeff(words.decode().split("\n"), n_types)
-            _array(cutoffs, n_types, n_types)[:] = unified.cutoffs
-            _array(weighted, n_types)[:] = [kind.weight is None for kind in unified.types]
+            _array(cutoffs, 2, n_types, n_types)[:] = unified.cutoffs, unified.narrow
+            for t, kind in enumerate(unified.types):
+                followed = kind.seed and unified.follow is not None
+                types[t] = _Type(kind.present, kind.weight is None, followed)
 
         return self._told(work, message, length)
 
-    def _compute(self, number: int, edges: Any, message: int, length: int) -> int:
+    def _follow(self, number: int, seeds: Any, message: int, length: int) -> int:
         def work() -> None:
-            data = _Data(edges.contents)
-            self.styles[number].potential().compute_forces(data)
+            following, handed = self.styles[number].following, seeds.contents
+            assert following is not None, "the weights of this style follow nothing"
+            handed.renewed = following.bring(_places(handed))
+
+        return self._told(work, message, length)
+
+    def _compute(self, number: int, edges: Any, seeds: Any, message: int, length: int) -> int:
+        def work() -> None:
+            style = self.styles[number]
+            data = _Data(edges.contents, style.following)
+            style.potential().compute_forces(data)
             data.require_finite()
 
         return self._told(work, message, length)

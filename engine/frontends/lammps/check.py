@@ -16,6 +16,7 @@ from duetto.frontends.lammps.callback import Callbacks
 from duetto.frontends.lammps.deck import Plan, setup_commands
 from duetto.frontends.lammps.system import System
 from duetto.potential.base import Evaluation
+from duetto.potential.following import Following, FollowingPotential
 from duetto.potential.mixture import Potential
 
 Array = NDArray[np.float64]
@@ -120,14 +121,13 @@ def _virial(instance: Any) -> Array:
 def _single_process(system: System, pair: ExpertPair, plan: Plan) -> Evaluation:
     """The engine's own answer, in the structure's own frame."""
     atoms = system.atoms
-    potential = Potential(
-        pair,
-        atoms.get_chemical_symbols(),
-        system.weights,
-        atoms.pbc,
-        dtype=plan.dtype,
-        skin=plan.skin_A,
-    )
+    settings: dict[str, Any] = {"dtype": plan.dtype, "skin": plan.skin_A}
+    arguments = pair, atoms.get_chemical_symbols(), system.weights, atoms.pbc
+    if plan.follow is None:
+        potential = Potential(*arguments, **settings)
+    else:
+        following = Following(system.seeds, *plan.follow)
+        potential = FollowingPotential(*arguments, following=following, **settings)
     return potential.evaluate(
         torch.from_numpy(atoms.positions.copy()),
         torch.from_numpy(np.array(atoms.cell.array, dtype=np.float64)),

@@ -6,10 +6,13 @@ import time
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from duetto.frontends.lammps.system import System
 from duetto.frontends.lammps.unified import DuettoUnified
 from duetto.potential.neighbors import NeighborList
+
+Array = NDArray[np.float64]
 
 SAMPLE = 64
 """Centres of a type that are timed; fewer where there are fewer."""
@@ -17,19 +20,28 @@ SAMPLE = 64
 REPEATS = 3
 
 
-def measured_costs(unified: DuettoUnified, system: System) -> list[float]:
+def measured_costs(unified: DuettoUnified, system: System) -> tuple[list[float], list[float]]:
     """Seconds per step of an atom of each type, over those of the cheapest, to two digits.
 
     Args:
         unified: the potential with the system's types, warmed up.
         system: the atoms; a sample of every type is evaluated with the neighbours that it has.
+
+    Returns:
+        By type, with the weights that the atoms have; and, where weights follow seeds, by HF.
     """
-    seconds = [_seconds(unified, system, t) for t in range(len(system.types))]
+    types = range(len(system.types))
+    seconds = [_seconds(unified, system, t, system.weights) for t in types]
+    hf = []
+    if unified.follow is not None:
+        seconds = [_seconds(unified, system, t, np.floor(system.weights)) for t in types]
+        hf = [_seconds(unified, system, t, np.ones(len(system.weights))) for t in types]
     cheapest = max(min(seconds), 1e-12)
-    return [float(f"{cost / cheapest:.2g}") for cost in seconds]
+    by_type, by_hf = ([float(f"{s / cheapest:.2g}") for s in some] for some in (seconds, hf))
+    return by_type, by_hf
 
 
-def _seconds(unified: DuettoUnified, system: System, kind: int) -> float:
+def _seconds(unified: DuettoUnified, system: System, kind: int, weights: Array) -> float:
     """The shortest of a few evaluations, per centre."""
     numbers = system.numbers - 1
     members = np.flatnonzero(numbers == kind)
@@ -46,7 +58,7 @@ def _seconds(unified: DuettoUnified, system: System, kind: int) -> float:
         torch.from_numpy(array).to(on)
         for array in (
             numbers[centres],
-            system.weights[centres],
+            weights[centres],
             row,
             numbers[neighbors.neighbor],
             vectors,
@@ -55,7 +67,7 @@ def _seconds(unified: DuettoUnified, system: System, kind: int) -> float:
     best = float("inf")
     for _ in range(REPEATS):
         began = time.perf_counter()
-        energies, _ = unified.engine.evaluate(*arguments)
+        energies, _, _ = unified.engine.evaluate(*arguments, None)
         energies.sum().item()  # a GPU has finished, then
         best = min(best, time.perf_counter() - began)
     return best / len(centres)

@@ -47,6 +47,9 @@ class Plan:
         restart_every: steps between restart files; 0: none but the last.
         seed: of the thermostat.
         costs: of a step of one atom of each type, in any unit; they balance the ranks.
+        follow: core and blend of weights that follow seeds, Å; None where they do not.
+        hf_costs: where they do, of a step of one atom of each type by HF; `costs` are those by LF
+            of types that may have either.
     """
 
     pair: Path
@@ -62,6 +65,8 @@ class Plan:
     seed: int = 1
     every: int = 1
     costs: Sequence[float] = ()
+    follow: tuple[float, float] | None = None
+    hf_costs: Sequence[float] = ()
 
 
 def setup_commands(system: System, plan: Plan, folder: Path, *, split: bool = False) -> str:
@@ -88,12 +93,25 @@ newton          on
 boundary        {system.box.boundary}
 {blend}read_data       {_quoted(folder / DATA)}{read}
 
-# A type is a species and a region: Pt is computed by the high-fidelity expert, Pt_simple by the
-# low-fidelity one, Pt_blend by both, with the weight in d_duetto.
+{_meaning(plan)}
 {_potential(system, plan, split)}
 neighbor        {plan.skin_A:g} bin
 neigh_modify    every 1 delay 0 check yes
 """
+
+
+def _meaning(plan: Plan) -> str:
+    """What the types' names say."""
+    text = """\
+# A type is a species and a region: Pt is computed by the high-fidelity expert, Pt_simple by the
+# low-fidelity one, Pt_blend by both, with the weight in d_duetto."""
+    if plan.follow is None:
+        return text
+    core, width = plan.follow
+    return f"""\
+{text} The weight
+# of the high-fidelity expert is 1 within {core:g} Å of an atom of a type like C_seed, and falls to
+# that of the type over {width:g} Å more."""
 
 
 def _potential(system: System, plan: Plan, split: bool) -> str:
@@ -101,6 +119,8 @@ def _potential(system: System, plan: Plan, split: bool) -> str:
     words = f"dtype {plan.dtype} device {plan.device}"
     if plan.precision != "auto":
         words += f" precision {plan.precision}"
+    if plan.follow is not None:
+        words += " follow {:.17g} {:.17g}".format(*plan.follow)
     names = f"{_quoted(plan.pair)} {' '.join(system.names)}"
     step_ps = plan.timestep_fs / 1000.0
     if not split:
@@ -125,6 +145,11 @@ def full_deck(system: System, plan: Plan, folder: Path, title: str) -> str:
         members = [kind.name for kind in system.types if kind.weight in weights]
         if members:
             groups.append(f"group           {name} type {' '.join(members)}")
+    if plan.follow is not None:
+        members = [kind.name for kind in system.types if kind.seed]
+        groups.append(f"group           seeds type {' '.join(members)}")
+        groups.append("\n# w of every atom, as it was computed last: f_weight")
+        groups.append("fix             weight all pair 1 duetto weight 0")
     parts = [
         f"# {title}\n#\n#     mpirun -n 4 duetto lammps {DECK}\n",
         setup_commands(system, plan, folder, split=plan.every > 1),
@@ -143,15 +168,21 @@ def _balancing(system: System, plan: Plan) -> str:
     if not plan.costs:
         return ""
     terms = [f"{cost:g}*(type=={t})" for t, cost in enumerate(plan.costs, start=1)]
+    if plan.follow is not None:
+        for t, (kind, hf_cost) in enumerate(zip(system.types, plan.hf_costs, strict=True), start=1):
+            if kind.weight != 1.0:
+                terms[t - 1] = f"(type=={t})*({plan.costs[t - 1]:g}*(f_weight<1)"
+                terms[t - 1] += f" + {hf_cost:g}*(f_weight>0))"
     return f"""\
-# What a step of an atom costs, measured here: equal volumes are not equal work. Twice run 0, to
-# show the ranks' times before and after.
+# What a step of an atom costs, measured here: equal volumes are not equal work. The first
+# run 0 checks the kernels, too; the others show the ranks' times before and after.
 variable        cost atom "{" + ".join(terms)}"
 comm_style      tiled
 run             0
-balance         1.05 rcb weight var cost
-fix             balance all balance 1000 1.1 rcb weight var cost
 run             0
+balance         1.05 rcb weight var cost
+run             0
+fix             balance all balance 1000 1.1 rcb weight var cost
 """
 
 
@@ -163,6 +194,7 @@ def _output(system: System, plan: Plan, folder: Path) -> str:
     ]
     if plan.trajectory_every:
         extra = " d_duetto" if system.blended else ""
+        extra += "" if plan.follow is None else " f_weight"
         target = _quoted(folder / TRAJECTORY)
         lines += [
             f"dump            trajectory all custom {_outer(plan.trajectory_every, plan)} {target} "

@@ -118,7 +118,7 @@ def summarize(system: System, plan: Plan, folder: Path, n_ranks: int) -> LammpsS
     """Sum up a run whose log is in `folder`."""
     runs = read_runs(folder / LOG)
     stages = runs[-len(plan.stages) :]
-    before, after = runs[:2] if plan.costs else (None, None)
+    before, after = runs[1:3] if plan.costs else (None, None)
     n = len(system.atoms)
     drift = None
     for stage, run in zip(plan.stages, stages, strict=True):

@@ -57,10 +57,11 @@ class System:
         atoms: the structure as it was read.
         kinds: (A,) the LAMMPS type of every atom.
         types: the types that occur, in their order: number t + 1 in LAMMPS.
-        weights: (A,) the share of HF.
+        weights: (A,) the share of HF; where it follows seeds, the part that does not move.
         box: where LAMMPS has the atoms.
         positions: (A, 3) Å, in LAMMPS's frame, not wrapped.
         velocities: (A, 3) Å/fs, in LAMMPS's frame.
+        seeds: (S,) int64, atoms that weights follow.
     """
 
     atoms: Atoms
@@ -70,6 +71,7 @@ class System:
     box: Box
     positions: Array
     velocities: Array
+    seeds: NDArray[np.int64]
 
     @property
     def numbers(self) -> NDArray[np.int64]:
@@ -94,22 +96,29 @@ class System:
         return np.array([by_type[kind] for kind in self.types])
 
 
-def make_system(atoms: Atoms, weights: ArrayLike, species: Sequence[str]) -> System:
+def make_system(
+    atoms: Atoms, weights: ArrayLike, species: Sequence[str], seeds: ArrayLike = ()
+) -> System:
     """Sort atoms into types and turn them into LAMMPS's frame.
 
     Args:
         atoms: positions in Å, cell, pbc; velocities where it has any.
         weights: (A,) in [0, 1].
         species: in the order in which types shall be numbered.
+        seeds: (S,) indices of the atoms that weights follow; their own are 1.
 
     Raises:
         InputError: atoms of one type with different masses.
     """
-    w = np.asarray(weights, dtype=np.float64)
-    kinds = atom_kinds(atoms.get_chemical_symbols(), w)
+    w, followed = np.array(weights, dtype=np.float64), np.asarray(seeds, dtype=np.int64)
+    w[followed] = 1.0
+    kinds = atom_kinds(atoms.get_chemical_symbols(), w, followed.tolist())
     order = {symbol: place for place, symbol in enumerate(species)}
-    regions = {1.0: 0, None: 1, 0.0: 2}
-    types = sorted(set(kinds), key=lambda kind: (regions[kind.weight], order[kind.symbol]))
+    regions = {1.0: 1, None: 2, 0.0: 3}
+    types = sorted(
+        set(kinds),
+        key=lambda kind: (0 if kind.seed else regions[kind.weight], order[kind.symbol]),
+    )
     _check_masses(atoms, kinds)
     box = make_box(atoms)
     velocities = atoms.get_velocities() * units.fs if atoms.has("momenta") else None
@@ -121,6 +130,7 @@ def make_system(atoms: Atoms, weights: ArrayLike, species: Sequence[str]) -> Sys
         box=box,
         positions=atoms.positions @ box.rotation,
         velocities=np.zeros((len(atoms), 3)) if velocities is None else velocities @ box.rotation,
+        seeds=followed,
     )
 
 

@@ -1,8 +1,9 @@
 """Regions as LAMMPS atom types.
 
 A type is a chemical symbol and a region: `Pt` is computed by HF, `Pt_simple` by LF, `Pt_blend` by
-both, with the weight of each atom in the property `d_duetto`. Types are known on ghost atoms and
-travel with their atoms through data and restart files.
+both, with the weight of each atom in the property `d_duetto`. Where weights follow atoms, these are
+the weights that do not move, and `C_seed` is a C that is followed. Types are known on ghost atoms
+and travel with their atoms through data and restart files. NULL is of other pair styles alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from duetto.experts.base import Expert, types_of
 from duetto.experts.pair import ExpertPair
 from duetto.settings.values import suggestion
 
-SIMPLE, BLEND = "_simple", "_blend"
+SIMPLE, BLEND, SEED = "_simple", "_blend", "_seed"
+ABSENT = "NULL"
 TERMS = ("mixture", "fast", "slow")
 
 
@@ -29,45 +31,75 @@ class AtomType:
     Attributes:
         symbol: chemical symbol.
         weight: the share of HF in the atom's energy; None where each atom has its own.
+        seed: whether weights follow such atoms; its own is 1.
     """
 
     symbol: str
     weight: float | None
+    seed: bool = False
 
     @property
     def name(self) -> str:
         """As pair_coeff has it."""
+        if self.seed:
+            return self.symbol + SEED
         return self.symbol + (BLEND if self.weight is None else "" if self.weight else SIMPLE)
 
-    def roles(self, terms: str) -> tuple[str, ...]:
-        """The experts that compute such an atom, for a choice of TERMS."""
+    @property
+    def present(self) -> bool:
+        """Whether Duetto computes it, or sees it as a neighbor."""
+        return self.symbol != ABSENT
+
+    def roles(self, terms: str, *, follows: bool = False) -> tuple[str, ...]:
+        """The experts that may compute such an atom, for a choice of TERMS.
+
+        Args:
+            terms: one of TERMS.
+            follows: whether the weights follow seeds, and are never below `weight`.
+        """
+        if not self.present:
+            return ()
         if terms == "fast":
             return ("lf",)
         if terms == "slow":
-            return () if self.weight == 0.0 else ("hf", "lf")
-        if self.weight is None:
+            return () if self.weight == 0.0 and not follows else ("hf", "lf")
+        if self.weight is None or (follows and self.weight == 0.0):
             return ("hf", "lf")
         return ("hf",) if self.weight else ("lf",)
 
 
 def parse_type(name: str) -> AtomType:
     """Inverse of `AtomType.name`."""
+    if name.endswith(SEED):
+        return AtomType(name.removesuffix(SEED), 1.0, seed=True)
     for ending, weight in ((SIMPLE, 0.0), (BLEND, None)):
         if name.endswith(ending):
             return AtomType(name.removesuffix(ending), weight)
     return AtomType(name, 1.0)
 
 
-def parse_types(names: Sequence[str], pair: ExpertPair, terms: str) -> list[AtomType]:
+def parse_types(
+    names: Sequence[str], pair: ExpertPair, terms: str, *, follows: bool = False
+) -> list[AtomType]:
     """The types of pair_coeff, checked against the pair.
 
     Raises:
-        InputError: a type is not known, or needs an expert that the pair lacks.
+        InputError: a type is not known, or needs an expert that the pair lacks; seeds that nothing
+            follows, or nothing to follow.
     """
-    types = []
-    for name in names:
-        kind = parse_type(name)
-        for role in kind.roles(terms) or ("lf",):
+    types = [parse_type(name) for name in names]
+    seeds = [kind.name for kind in types if kind.seed]
+    if seeds and not follows and terms != "fast":
+        raise InputError(
+            f"atom type {seeds[0]}: weights follow seeds where pair_style duetto has the words "
+            "follow CORE BLEND, in Å"
+        )
+    if follows and not seeds:
+        raise InputError(
+            f"pair_style duetto follow: none of the atom types is a seed, such as {names[0]}{SEED}"
+        )
+    for name, kind in zip(names, types, strict=True):
+        for role in kind.roles(terms, follows=follows) or ("lf",) * kind.present:
             expert = pair.experts.get(role)
             if expert is None:
                 raise InputError(f"atom type {name} needs the expert {role}, which the pair lacks")
@@ -81,26 +113,46 @@ def parse_types(names: Sequence[str], pair: ExpertPair, terms: str) -> list[Atom
                 raise InputError(
                     f"atom type {name}: the expert {role} does not know {kind.symbol}"
                     f"{suggestion(kind.symbol, expert.species)}; it knows {allowed}, each "
-                    f"also with {SIMPLE} or {BLEND}"
+                    f"also with {SIMPLE}, {BLEND} or {SEED}"
                 )
-        types.append(kind)
     return types
 
 
-def atom_kinds(symbols: Sequence[str], weights: ArrayLike) -> list[AtomType]:
-    """The type of every atom, from its symbol and its weight in [0, 1]."""
+def atom_kinds(
+    symbols: Sequence[str], weights: ArrayLike, seeds: Sequence[int] = ()
+) -> list[AtomType]:
+    """The type of every atom, from its symbol and its weight in [0, 1]; `seeds` are indices."""
     kinds = []
     for symbol, weight in zip(symbols, np.asarray(weights, dtype=np.float64), strict=True):
         own = None if 0.0 < weight < 1.0 else float(weight)
         kinds.append(AtomType(symbol, own))
+    for s in seeds:
+        kinds[s] = AtomType(symbols[s], 1.0, seed=True)
     return kinds
 
 
-def cutoffs_between(types: Sequence[AtomType], pair: ExpertPair, terms: str) -> NDArray[np.float64]:
-    """(T, T) Å: how far a centre of one type sees neighbours of another."""
+def cutoffs_between(
+    types: Sequence[AtomType],
+    pair: ExpertPair,
+    terms: str,
+    *,
+    follows: bool = False,
+    without: str = "",
+) -> NDArray[np.float64]:
+    """(T, T) Å: how far a centre of one type sees neighbours of another.
+
+    Args:
+        types: in their order.
+        pair: the experts.
+        terms: one of TERMS.
+        follows: whether the weights follow seeds.
+        without: an expert that is not asked.
+    """
     reach = np.zeros((len(types), len(types)))
     for i, centre in enumerate(types):
-        for role in centre.roles(terms):
+        for role in centre.roles(terms, follows=follows):
+            if role == without:
+                continue
             expert = pair.experts[role]
             known = types_of(expert)
             for j, neighbor in enumerate(types):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from duetto.errors import InputError, RunStopped
 from duetto.experts.base import Edges, cutoff_matrix
-from duetto.experts.pair import ExpertPair
+from duetto.experts.pair import ROLES, ExpertPair
 from duetto.files import atomic_write
 from duetto.frontends.lammps.types import (
     TERMS,
@@ -77,6 +77,8 @@ class DuettoUnified:
         rcutfac: half of the longest cutoff, Å.
         interface: LAMMPS's own.
         cutoffs: (T, T) Å, by type of centre and neighbour.
+        narrow: (T, T) Å, the same for centres that hf is not asked for.
+        follow: core and blend of weights that follow seeds, Å; None where they do not.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class DuettoUnified:
         dtype: str = "float64",
         backend: str = "auto",
         precision: str = "auto",
+        follow: tuple[float, float] | None = None,
     ) -> None:
         """Check the types; the experts are compiled when they are first asked.
 
@@ -101,14 +104,18 @@ class DuettoUnified:
             dtype: "float64" or "float32", of the experts' arithmetic.
             backend: see `duetto.potential.mixture.Potential`.
             precision: likewise.
+            follow: weights follow the types that are seeds: Å around one in which w = 1, and Å
+                further out over which w falls to that of the type.
 
         Raises:
             InputError: an argument is out of range, or a type is unknown to the pair.
         """
         if terms not in TERMS:
             raise InputError(f"terms {terms!r}: use one of {', '.join(TERMS)}")
-        self.pair, self.terms = pair, terms
-        self.types: list[AtomType] = parse_types(names, pair, terms)
+        # E^LF of all atoms has no weights.
+        self.pair, self.terms, self.follow = pair, terms, None if terms == "fast" else follow
+        follows = self.follow is not None
+        self.types: list[AtomType] = parse_types(names, pair, terms, follows=follows)
         self.settings: dict[str, Any] = {
             "device": device,
             "dtype": dtype,
@@ -118,9 +125,15 @@ class DuettoUnified:
         self.element_types = list(names)
         self.ndescriptors = self.nparams = 1
         self.interface: Any = None
-        self.cutoffs = cutoffs_between(self.types, pair, terms)
+        self.cutoffs = cutoffs_between(self.types, pair, terms, follows=follows)
+        # With the slow term lf is asked where hf is, and nowhere else.
+        self.narrow = cutoffs_between(self.types, pair, terms, follows=follows, without="hf")
+        if terms == "slow":
+            self.narrow[:] = 0.0
         self.rcutfac = 0.5 * float(self.cutoffs.max(initial=0.0))
-        self.roles = sorted({role for kind in self.types for role in kind.roles(terms)})
+        self.roles = sorted(
+            {role for kind in self.types for role in kind.roles(terms, follows=follows)}
+        )
         self._engine: _Engine | None = None
 
     @property
@@ -134,28 +147,52 @@ class DuettoUnified:
         """Energies of the centres and gradients by their edges.
 
         Raises:
-            InputError: types with weights of their own, where LAMMPS hands over none.
+            InputError: types with weights of their own, or seeds, where LAMMPS hands over none.
             RunStopped: the experts' kernels differ from their reference.
         """
+        following = getattr(data, "following", None)
+        if self.follow is not None and following is None:
+            raise InputError(
+                "weights that follow seeds need all seeds of all ranks, which this interface of "
+                "LAMMPS does not hand over; use the pair style duetto, or types without _seed"
+            )
         on = self.engine.device
         if on.type == "cuda":
             torch.cuda.synchronize(on)  # Kokkos has written its arrays in a stream of its own
         weights = getattr(data, "weights", None)
         centres = _on(data.iatoms, on, data.nlistatoms).long()
         types = _on(data.elems, on, data.ntotal).long()
-        weight = self._weights(types[centres], None if weights is None else _on(weights, on))
+        active: Mapping[str, Tensor] = {}
+        if following is None:
+            weight = self.weights(types[centres], None if weights is None else _on(weights, on))
+        else:
+            weight, active = following.of_centres(centres)
         row = _rows(_on(data.pair_i, on, data.npairs).long(), centres, data.ntotal)
-        energies, gradient = self.engine.evaluate(
+        energies, gradient, sites = self.engine.evaluate(
             types[centres],
             weight,
             row,
             types[_on(data.pair_j, on, data.npairs).long()],
             _on(data.rij, on, data.npairs).double().reshape(-1, 3),
+            active,
         )
         _return(data, energies, gradient)
+        if following is not None:
+            following.pull(centres, sites["hf"] - sites["lf"])
 
-    def _weights(self, kinds: Tensor, own: Tensor | None) -> Tensor:
-        """(n,) float64, the share of HF of each centre."""
+    def weights(self, kinds: Tensor, own: Tensor | None) -> Tensor:
+        """The share of HF of atoms by their types; where weights follow seeds, the least of it.
+
+        Args:
+            kinds: (n,) LAMMPS types, from 0.
+            own: (n,) float64, of atoms whose type has no weight; None where there are none.
+
+        Returns:
+            (n,) float64.
+
+        Raises:
+            InputError: an atom's own weight is missing or not between 0 and 1.
+        """
         by_type = [np.nan if kind.weight is None else kind.weight for kind in self.types]
         weight = torch.tensor(by_type, dtype=torch.float64, device=kinds.device)[kinds]
         blended = torch.isnan(weight)
@@ -225,12 +262,19 @@ class _Engine:
         kinds = torch.arange(len(self._reach), device=self.device)
         vectors = torch.zeros(len(kinds), 3, dtype=torch.float64, device=self.device)
         vectors[:, 0] = 0.75 * torch.from_numpy(self._reach).to(self.device)
-        self.evaluate(kinds, torch.full_like(vectors[:, 0], 0.5), kinds, kinds, vectors)
+        half = torch.full_like(vectors[:, 0], 0.5)
+        self.evaluate(kinds, half, kinds, kinds, vectors)
         self._checked.clear()  # the check is for the user's own atoms
 
     def evaluate(
-        self, kinds: Tensor, weight: Tensor, row: Tensor, neighbors: Tensor, vectors: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        kinds: Tensor,
+        weight: Tensor,
+        row: Tensor,
+        neighbors: Tensor,
+        vectors: Tensor,
+        active: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Mixed energies and gradients.
 
         Args:
@@ -239,17 +283,24 @@ class _Engine:
             row: (E,) ascending, the place of each edge's centre among the n.
             neighbors: (E,) LAMMPS type of the neighbour.
             vectors: (E, 3) float64, Å.
+            active: by role, (n,) bool: centres that the expert computes even where it counts for
+                nothing.
 
         Returns:
-            (n,) float64 eV, and (E, 3) float64 eV/Å.
+            (n,) float64 eV, (E, 3) float64 eV/Å, and by role (n,) float64 eV, what each expert says
+            of a centre, not weighted; NaN where it was not asked.
         """
         energies = torch.zeros(len(kinds), dtype=torch.float64, device=self.device)
+        sites = {role: torch.full_like(energies, torch.nan) for role in ROLES}
         gradient = torch.zeros_like(vectors)
         distance_squared = (vectors**2).sum(1)
         shares = weight.cpu().numpy()
         for role in self.experts:
             share = torch.from_numpy(coefficients(role, shares, self.terms)).to(self.device)
             mine = share != 0.0
+            if active and role in active:
+                mine = mine | active[role]
+            mine = mine & (self._types[role][kinds] >= 0)  # not those of other pair styles
             if not bool(mine.any()):
                 continue
             centre_types, neighbor_types = self._types[role][kinds], self._types[role][neighbors]
@@ -263,9 +314,10 @@ class _Engine:
                 vectors[kept].to(self.dtype),
             )
             site, by_edge = self._site_energies(role, edges)
+            sites[role][mine] = site.double()
             energies[mine] += share[mine] * site
             gradient.index_add_(0, kept, share[row[kept]][:, None] * by_edge.double())
-        return energies, gradient
+        return energies, gradient, sites
 
     def _site_energies(self, role: str, edges: Edges) -> tuple[Tensor, Tensor]:
         """By the backend, which is compared with the expert's own evaluation the first time."""

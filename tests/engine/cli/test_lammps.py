@@ -171,11 +171,48 @@ def test_bad_arguments(words: list[str], message: str, capsys: pytest.CaptureFix
     assert message in capsys.readouterr().err
 
 
-def test_partitions_that_move_are_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """LAMMPS would hold still what the configuration lets move."""
-    follow = "regions.follow={seeds: {indices: [0]}, core: 3.0, blend: 2.0}"
-    assert main(["lammps", str(config), "--write", "regions.blend=null", follow]) == 2
-    assert "regions.follow: partitions that move run in duetto run" in capsys.readouterr().err
+FOLLOW = "regions.follow={seeds: {indices: [0, 60]}, core: 3.0, blend: 2.5}"
+
+
+@needs_lammps
+@needs_compiler
+@pytest.mark.parametrize("every", [1, 4])
+def test_a_partition_that_follows(config: Path, every: int) -> None:
+    """The same configuration on two ranks as in one process; with time split, too."""
+    time = f"multiple_timestep={{every: {every}}}"
+    stages, one = "stages=[{ensemble: nve, steps: 40}]", config.parent / "one"
+    assert main(["run", str(config), FOLLOW, time, stages, f"output.dir={one}"]) == 0
+    done = on_ranks(2, "-c", MAIN, "lammps", str(config), FOLLOW, time, stages, "--json")
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["costs"]) == {"Pt_seed", "Pt", "Pt_blend", "Pt_simple"}
+    frame = ase.io.read(config.parent / "out" / "trajectory.lammpstrj", index=-1)
+    expected = ase.io.read(one / "trajectory.xyz", index=-1)
+    # LAMMPS writes six digits.
+    np.testing.assert_allclose(frame.positions, expected.positions, atol=1e-4)
+
+
+def test_the_deck_of_a_partition_that_follows(config: Path) -> None:
+    assert main(["lammps", str(config), FOLLOW, "--write"]) == 0
+    deck = (config.parent / "out" / "in.lammps").read_text()
+    assert " follow 3 2.5\n" in deck
+    assert "p.duetto Pt_seed Pt Pt_blend Pt_simple" in deck
+    assert "type element xu yu zu vx vy vz d_duetto f_weight" in deck
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["regions.blend=null", "regions.update={every: 5}"], "regions.update: not translated"),
+        ([FOLLOW, "--export", "mliap"], "--export mliap: regions.follow needs all seeds"),
+    ],
+)
+def test_partitions_that_cannot_move_are_refused(
+    config: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["lammps", str(config), *words]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert len(told.splitlines()) == 1
 
 
 def test_export_wants_a_name_that_lammps_knows(

@@ -10,6 +10,7 @@
 
 #include "atom.h"
 #include "comm.h"
+#include "domain.h"
 #include "error.h"
 #include "force.h"
 #include "memory.h"
@@ -18,8 +19,10 @@
 #include "pair.h"
 #include "update.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -46,17 +49,47 @@ struct DuettoEdges {
   double *gradient;         // (npairs, 3) OUTPUT, dE/dr_ij, eV/Å
 };
 
+struct DuettoType {
+  int32_t present;     // 0: NULL, of other pair styles alone
+  int32_t weighted;    // whether its weights are the atoms' own
+  int32_t seed;        // whether weights follow it
+};
+
+// Of weights that follow seeds: first the weights at these positions, then, with the energies, the
+// forces by which weights depend on positions. P = nlocal + nseeds places: this rank's own atoms,
+// then all seeds of all ranks.
+struct DuettoSeeds {
+  int32_t nlocal, nseeds;
+  int32_t fresh;            // whether the order of the atoms may be another one than last time
+  int32_t by_atom;          // whether virials of atoms are wanted
+  int32_t periodic[3];
+  int32_t renewed;          // OUTPUT, whether `wide` has changed
+  double skin;              // Å
+  double cell[9];           // rows are the vectors, Å
+  const double *x;          // (P, 3) Å
+  const int32_t *type;      // (nlocal,) from 1
+  const double *own;        // (nlocal,) of atoms whose type asks for it, or null
+  double *weight;           // (nlocal,) OUTPUT
+  int32_t *wide;            // (nlocal,) OUTPUT, whether hf may be asked before `wide` is renewed
+  double *force;            // (P, 3) OUTPUT, eV/Å
+  double *virial;           // (P, 3, 3) OUTPUT if by_atom, else (3, 3) of all, eV
+};
+
 // All return 0, or another number and a line in `message`.
 struct DuettoCallbacks {
   int32_t (*open)(int32_t id, const char *arguments, int32_t local_rank, int32_t local_size,
                   char *message, int32_t length);
+  // cutoffs: (2, ntypes, ntypes) by centre and neighbour; the second where hf is not asked
   int32_t (*coeff)(int32_t id, int32_t ntypes, const char *arguments, double *cutoffs,
-                   int32_t *weighted, char *message, int32_t length);
-  int32_t (*compute)(int32_t id, const DuettoEdges *edges, char *message, int32_t length);
+                   DuettoType *types, char *message, int32_t length);
+  int32_t (*follow)(int32_t id, DuettoSeeds *seeds, char *message, int32_t length);
+  // seeds: null where weights follow nothing
+  int32_t (*compute)(int32_t id, const DuettoEdges *edges, DuettoSeeds *seeds, char *message,
+                     int32_t length);
   void (*close)(int32_t id);
 };
 
-static DuettoCallbacks callbacks = {nullptr, nullptr, nullptr, nullptr};
+static DuettoCallbacks callbacks = {nullptr, nullptr, nullptr, nullptr, nullptr};
 static int next_id = 0;
 
 void duetto_register(const DuettoCallbacks *table) { callbacks = *table; }
@@ -147,19 +180,21 @@ class PairDuetto : public Pair {
     if (narg < 3 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
       error->all(FLERR, "pair style duetto: use \"pair_coeff * * FILE.duetto NAME …\" with a name "
                         "for each of the {} atom types, such as Pt, Pt_simple or Pt_blend", n);
-    cutoffs.assign((size_t) n * n, 0.0);
-    weighted.assign(n, 0);
+    cutoffs.assign((size_t) 2 * n * n, 0.0);
+    types.assign(n, {1, 0, 0});
     char message[MESSAGE] = "";
     int failed = callbacks.coeff(id, n, joined(narg - 2, arg + 2).c_str(), cutoffs.data(),
-                                 weighted.data(), message, MESSAGE);
+                                 types.data(), message, MESSAGE);
     agree(failed, message);
+    follows = std::any_of(types.begin(), types.end(), [](const DuettoType &t) { return t.seed; });
     if (!allocated) {
       memory->create(setflag, n + 1, n + 1, "pair:setflag");
       memory->create(cutsq, n + 1, n + 1, "pair:cutsq");
       allocated = 1;
     }
     for (int i = 1; i <= n; i++)
-      for (int j = 1; j <= n; j++) setflag[i][j] = j >= i;
+      for (int j = 1; j <= n; j++)
+        setflag[i][j] = j >= i && types[i - 1].present && types[j - 1].present;
     list_of = -1;
   }
 
@@ -176,17 +211,24 @@ class PairDuetto : public Pair {
 
   void setup() override { list_of = -1; }
 
-  double init_one(int i, int j) override { return std::max(cutoff(i, j), cutoff(j, i)); }
+  double init_one(int i, int j) override { return std::max(cutoff(i, j, 1), cutoff(j, i, 1)); }
 
   void compute(int eflag, int vflag) override
   {
     ev_init(eflag, vflag);
     const double began = platform::walltime();
     // Some commands set the count of builds back without a new init: the age tells as well.
-    if (neighbor->ago == 0 || list_of != neighbor->ncalls) keep_near();
+    const bool fresh = neighbor->ago == 0 || list_of != neighbor->ncalls;
+    // At the very step of a build no atom has moved since; not so in a step of several parts, and
+    // where LAMMPS comes twice to that step.
+    const bool built_here = neighbor->ago == 0 && list_of != neighbor->ncalls &&
+        strncmp(update->integrate_style, "respa", 5) != 0;
+    const bool renewed = follows && follow(fresh);
+    if (fresh || renewed) keep_near(built_here ? neighbor->skin : 2.0 * neighbor->skin);
     find_edges();
     call();
     add(eflag);
+    if (follows) add_following();
     seconds += platform::walltime() - began;
     calls++;
   }
@@ -213,6 +255,15 @@ class PairDuetto : public Pair {
     calls = 0;
   }
 
+  // For "fix ID all pair 1 duetto weight 0": w of this rank's atoms where weights follow seeds.
+  void *extract_peratom(const char *name, int &columns) override
+  {
+    columns = 0;
+    if (strcmp(name, "weight") != 0 || !follows) return nullptr;
+    if (weight.empty()) weight.resize(1);
+    return weight.data();
+  }
+
   void *extract(const char *name, int &dimension) override
   {
     dimension = 0;
@@ -222,7 +273,8 @@ class PairDuetto : public Pair {
   double memory_usage() override
   {
     return Pair::memory_usage() + sizeof(int32_t) * (neighbors.capacity() + pair_i.capacity() * 2) +
-        sizeof(double) * (rij.capacity() + gradient.capacity());
+        sizeof(double) * (rij.capacity() + gradient.capacity() + places.capacity() +
+                          pull.capacity() + pull_virial.capacity());
   }
 
  private:
@@ -231,13 +283,23 @@ class PairDuetto : public Pair {
   bigint list_of = -1;    // the call of Neighbor::build that the kept list belongs to
   bigint calls = 0;
   double seconds = 0.0, last_ms = 0.0;
-  std::vector<double> cutoffs;      // (ntypes, ntypes) by centre and neighbour, Å
-  std::vector<int32_t> weighted;    // (ntypes,) whether the type's weights are the atoms' own
+  std::vector<double> cutoffs;      // (2, ntypes, ntypes) Å, see DuettoCallbacks::coeff
+  std::vector<DuettoType> types;    // (ntypes,)
   std::vector<int64_t> first, tag;
   std::vector<int32_t> neighbors, pair_i, pair_j;
   std::vector<double> rij, gradient, energy;
 
-  double cutoff(int i, int j) const { return cutoffs[(size_t) (i - 1) * atom->ntypes + j - 1]; }
+  // of weights that follow seeds
+  bool follows = false;
+  DuettoSeeds seeds;
+  std::vector<int> seeds_here, seed_place;    // this rank's seeds, and their places among all
+  std::vector<double> places, weight, pull, pull_virial, sums;
+  std::vector<int32_t> wide;
+
+  double cutoff(int i, int j, int hf) const
+  {
+    return cutoffs[((size_t) (1 - hf) * atom->ntypes + i - 1) * atom->ntypes + j - 1];
+  }
 
   // One line from the first rank that failed, on all ranks.
   void agree(int failed, char *message)
@@ -252,7 +314,7 @@ class PairDuetto : public Pair {
   const double *weights()
   {
     bool asked = false;
-    for (int flag : weighted) asked = asked || flag;
+    for (const DuettoType &t : types) asked = asked || t.weighted;
     if (!asked) return nullptr;
     int flag = 0, columns = 0;
     const int index = atom->find_custom(WEIGHTS, flag, columns);
@@ -262,8 +324,77 @@ class PairDuetto : public Pair {
     return atom->dvector[index];
   }
 
+  // Every rank learns where all seeds are, in the order of their numbers.
+  void gather_seeds()
+  {
+    const int *type = atom->type;
+    seeds_here.clear();
+    for (int i = 0; i < atom->nlocal; i++)
+      if (types[type[i] - 1].seed) seeds_here.push_back(i);
+    const int ranks = comm->nprocs;
+    int mine = 4 * (int) seeds_here.size();
+    std::vector<int> counts(ranks), begin(ranks + 1, 0);
+    MPI_Allgather(&mine, 1, MPI_INT, counts.data(), 1, MPI_INT, world);
+    for (int rank = 0; rank < ranks; rank++) begin[rank + 1] = begin[rank] + counts[rank];
+    std::vector<double> sent, all(begin[ranks]);
+    for (int i : seeds_here) {
+      sent.push_back(atom->tag_enable ? (double) atom->tag[i] : 0.0);
+      sent.insert(sent.end(), atom->x[i], atom->x[i] + 3);
+    }
+    MPI_Allgatherv(sent.data(), mine, MPI_DOUBLE, all.data(), counts.data(), begin.data(),
+                   MPI_DOUBLE, world);
+    const int n = begin[ranks] / 4;
+    std::vector<int> order(n);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&all](int a, int b) { return all[4 * a] < all[4 * b]; });
+    places.resize(3 * (size_t) (atom->nlocal + n));
+    if (atom->nlocal) std::copy_n(atom->x[0], 3 * (size_t) atom->nlocal, places.begin());
+    seed_place.resize(seeds_here.size());
+    for (int k = 0; k < n; k++) {
+      std::copy_n(&all[4 * order[k] + 1], 3, &places[3 * (size_t) (atom->nlocal + k)]);
+      const int here = order[k] - begin[comm->me] / 4;
+      if (here >= 0 && here < (int) seeds_here.size()) seed_place[here] = k;
+    }
+    seeds.nseeds = n;
+  }
+
+  // Weights at these positions; whether it has changed which atoms hf may be asked for.
+  bool follow(bool fresh)
+  {
+    gather_seeds();
+    const int n = atom->nlocal;
+    weight.resize(std::max(n, 1));
+    wide.resize(std::max(n, 1));
+    seeds.nlocal = n;
+    seeds.fresh = fresh;
+    seeds.renewed = 0;
+    seeds.by_atom = vflag_atom ? 1 : 0;
+    seeds.skin = neighbor->skin;
+    for (int k = 0; k < 3; k++) seeds.periodic[k] = domain->periodicity[k];
+    const double cell[9] = {domain->xprd, 0.0, 0.0, domain->xy, domain->yprd, 0.0,
+                            domain->xz, domain->yz, domain->zprd};
+    std::copy_n(cell, 9, seeds.cell);
+    seeds.x = places.data();
+    seeds.type = atom->type;
+    seeds.own = weights();
+    seeds.weight = weight.data();
+    seeds.wide = wide.data();
+    pull.assign(places.size(), 0.0);
+    pull_virial.assign(seeds.by_atom ? 3 * places.size() : 9, 0.0);
+    seeds.force = pull.data();
+    seeds.virial = pull_virial.data();
+    char message[MESSAGE] = "";
+    if (callbacks.follow(id, &seeds, message, MESSAGE))
+      error->one(FLERR, "{}", std::string(message));
+    return seeds.renewed;
+  }
+
+  // What a centre may ask for: all it can see, or what lf sees where hf is out of question.
+  int asks(int i) const { return follows ? wide[i] : 1; }
+
   // The list is for the longer of the two cutoffs of a pair of types: keep what each centre sees.
-  void keep_near()
+  void keep_near(double margin)
   {
     double **x = atom->x;
     const int *type = atom->type;
@@ -275,7 +406,7 @@ class PairDuetto : public Pair {
       const int *js = list->firstneigh[i];
       for (int jj = 0; jj < list->numneigh[i]; jj++) {
         const int j = js[jj] & NEIGHMASK;
-        const double reach = cutoff(type[i], type[j]) + neighbor->skin;
+        const double reach = cutoff(type[i], type[j], asks(i)) + margin;
         const double dx = x[j][0] - x[i][0], dy = x[j][1] - x[i][1], dz = x[j][2] - x[i][2];
         if (dx * dx + dy * dy + dz * dz < reach * reach) neighbors.push_back(j);
       }
@@ -300,7 +431,7 @@ class PairDuetto : public Pair {
       for (int64_t slot = first[ii]; slot < first[ii + 1]; slot++) {
         const int j = neighbors[slot];
         const double dx = x[j][0] - x[i][0], dy = x[j][1] - x[i][1], dz = x[j][2] - x[i][2];
-        const double reach = cutoff(type[i], type[j]);
+        const double reach = cutoff(type[i], type[j], asks(i));
         if (dx * dx + dy * dy + dz * dz >= reach * reach) continue;
         pair_i[e] = i;
         pair_j[e] = j;
@@ -332,11 +463,11 @@ class PairDuetto : public Pair {
     edges.pair_i = pair_i.data();
     edges.pair_j = pair_j.data();
     edges.rij = rij.data();
-    edges.weight = weights();
+    edges.weight = follows ? weight.data() : weights();
     edges.energy = energy.data();
     edges.gradient = gradient.data();
     char message[MESSAGE] = "";
-    if (callbacks.compute(id, &edges, message, MESSAGE))
+    if (callbacks.compute(id, &edges, follows ? &seeds : nullptr, message, MESSAGE))
       error->one(FLERR, "{}", std::string(message));
   }
 
@@ -366,6 +497,41 @@ class PairDuetto : public Pair {
         }
       }
     }
+  }
+
+  // The forces on this rank's atoms by their own weights, and what all ranks' weights do to seeds.
+  void add_following()
+  {
+    const int n = atom->nlocal, S = seeds.nseeds;
+    const int columns = seeds.by_atom ? 12 : 3;    // a seed's force, then its virial
+    sums.resize((size_t) columns * S);
+    for (int k = 0; k < S; k++) {
+      std::copy_n(&pull[3 * (size_t) (n + k)], 3, &sums[(size_t) columns * k]);
+      if (seeds.by_atom)
+        std::copy_n(&pull_virial[9 * (size_t) (n + k)], 9, &sums[(size_t) columns * k + 3]);
+    }
+    if (S)
+      MPI_Allreduce(MPI_IN_PLACE, sums.data(), columns * S, MPI_DOUBLE, MPI_SUM, world);
+    for (int i = 0; i < n; i++)
+      for (int k = 0; k < 3; k++) atom->f[i][k] += pull[3 * (size_t) i + k];
+    for (size_t here = 0; here < seeds_here.size(); here++)
+      for (int k = 0; k < 3; k++)
+        atom->f[seeds_here[here]][k] += sums[(size_t) columns * seed_place[here] + k];
+    if (vflag_global) {
+      const size_t rows = seeds.by_atom ? (size_t) n + S : 1;
+      for (size_t row = 0; row < rows; row++) add_virial(virial, &pull_virial[9 * row]);
+    }
+    if (!seeds.by_atom) return;
+    for (int i = 0; i < n; i++) add_virial(vatom[i], &pull_virial[9 * (size_t) i]);
+    for (size_t here = 0; here < seeds_here.size(); here++)
+      add_virial(vatom[seeds_here[here]], &sums[(size_t) columns * seed_place[here] + 3]);
+  }
+
+  // xx, yy, zz, xy, xz, yz of a symmetric (3, 3)
+  static void add_virial(double *to, const double *v)
+  {
+    const int place[6] = {0, 4, 8, 1, 2, 5};
+    for (int k = 0; k < 6; k++) to[k] += v[place[k]];
   }
 };
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,17 @@ def plan_for(pair: Path, **changes: Any) -> Plan:
     return Plan(pair=pair, timestep_fs=TIMESTEP_FS, skin_A=0.5, stages=[Stage(10)], **changes)
 
 
-def ready(lammps: Session, atoms: Atoms, weights: Any, pair: ExpertPair, plan: Plan) -> System:
+def ready(
+    lammps: Session,
+    atoms: Atoms,
+    weights: Any,
+    pair: ExpertPair,
+    plan: Plan,
+    seeds: Sequence[int] = (),
+) -> System:
     """An empty LAMMPS, and the inputs of a system beside the pair."""
     lammps.instance.command("clear")
-    system = make_system(atoms, weights, pair.species)
+    system = make_system(atoms, weights, pair.species, seeds)
     if lammps.rank == 0:
         write_inputs(system, plan, plan.pair.parent, "test")
     lammps.callbacks.wait_for_all()

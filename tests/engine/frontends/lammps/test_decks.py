@@ -29,7 +29,7 @@ with session(["-log", "none", "-screen", "none"]) as lammps:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LammpsRun]:
     """The last run of every deck for one process."""
     folder, words = tmp_path_factory.mktemp("decks"), []
-    names = ("own", "npt", "minimize", "respa")
+    names = ("own", "npt", "minimize", "respa", "follow")
     for name in names:
         words += [str(FOLDER / f"{name}.in"), str(folder / f"{name}.log")]
     done = subprocess.run(
@@ -71,6 +71,14 @@ def test_two_time_scales_are_the_mixture(runs: dict[str, LammpsRun]) -> None:
     assert np.ptp(table["TotEng"][1:]) < 1e-4 * 108
     # own.in holds the same crystal twice over, cold at step 0.
     assert table["PotEng"][0] == pytest.approx(runs["own"].table["PotEng"][0] / 2, abs=1e-3)
+
+
+def test_weights_follow_a_molecule(runs: dict[str, LammpsRun]) -> None:
+    """The sum of the weights changes by some tenths, the total energy by far less than 0.1 meV."""
+    table = runs["follow"].table
+    assert np.ptp(table["c_high"]) > 0.1
+    assert 96 + 2 < table["c_high"][0] < 338
+    assert np.ptp(table["TotEng"][1:]) < 1e-4 * 338
 
 
 def test_a_band_climbs_from_where_it_relaxed(tmp_path: Path) -> None:
