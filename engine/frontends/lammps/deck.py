@@ -79,8 +79,13 @@ def setup_commands(system: System, plan: Plan, folder: Path, *, split: bool = Fa
         split: the mixture as a fast and a slow sub-style.
     """
     blend, read = "", ""
-    if system.blended:
+    if plan.follow is not None:
         blend = (
+            "# w of every atom, as it was computed last\n"
+            "fix             now all property/atom d_duetto_now writedata no\n"
+        )
+    if system.blended:
+        blend += (
             "# weights of the blend: atoms carry them, on ghosts too\n"
             "fix             blend all property/atom d_duetto ghost yes\n"
         )
@@ -148,8 +153,6 @@ def full_deck(system: System, plan: Plan, folder: Path, title: str) -> str:
     if plan.follow is not None:
         members = [kind.name for kind in system.types if kind.seed]
         groups.append(f"group           seeds type {' '.join(members)}")
-        groups.append("\n# w of every atom, as it was computed last: f_weight")
-        groups.append("fix             weight all pair 1 duetto weight 0")
     parts = [
         f"# {title}\n#\n#     mpirun -n 4 duetto lammps {DECK}\n",
         setup_commands(system, plan, folder, split=plan.every > 1),
@@ -171,8 +174,8 @@ def _balancing(system: System, plan: Plan) -> str:
     if plan.follow is not None:
         for t, (kind, hf_cost) in enumerate(zip(system.types, plan.hf_costs, strict=True), start=1):
             if kind.weight != 1.0:
-                terms[t - 1] = f"(type=={t})*({plan.costs[t - 1]:g}*(f_weight<1)"
-                terms[t - 1] += f" + {hf_cost:g}*(f_weight>0))"
+                terms[t - 1] = f"(type=={t})*({plan.costs[t - 1]:g}*(d_duetto_now<1)"
+                terms[t - 1] += f" + {hf_cost:g}*(d_duetto_now>0))"
     return f"""\
 # What a step of an atom costs, measured here: equal volumes are not equal work. The first
 # run 0 checks the kernels, too; the others show the ranks' times before and after.
@@ -194,7 +197,7 @@ def _output(system: System, plan: Plan, folder: Path) -> str:
     ]
     if plan.trajectory_every:
         extra = " d_duetto" if system.blended else ""
-        extra += "" if plan.follow is None else " f_weight"
+        extra += "" if plan.follow is None else " d_duetto_now"
         target = _quoted(folder / TRAJECTORY)
         lines += [
             f"dump            trajectory all custom {_outer(plan.trajectory_every, plan)} {target} "

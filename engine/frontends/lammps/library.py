@@ -130,6 +130,10 @@ def ends_all_ranks() -> Iterator[None]:
     """Whatever goes wrong on one rank ends all of them, and is told once."""
     try:
         yield
+    except SystemExit as ended:  # whoever asked for it has said why
+        if launched_ranks() > 1:
+            abort(ended.code if isinstance(ended.code, int) else 1)
+        raise
     except BaseException as error:
         if launched_ranks() == 1:
             raise

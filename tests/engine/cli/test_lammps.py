@@ -196,7 +196,7 @@ def test_the_deck_of_a_partition_that_follows(config: Path) -> None:
     deck = (config.parent / "out" / "in.lammps").read_text()
     assert " follow 3 2.5\n" in deck
     assert "p.duetto Pt_seed Pt Pt_blend Pt_simple" in deck
-    assert "type element xu yu zu vx vy vz d_duetto f_weight" in deck
+    assert "type element xu yu zu vx vy vz d_duetto d_duetto_now" in deck
 
 
 @pytest.mark.parametrize(

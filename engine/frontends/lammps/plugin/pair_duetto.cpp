@@ -124,7 +124,8 @@ void duetto_wait_for_all()
 namespace {
 
 constexpr int MESSAGE = 1024;
-const char *const WEIGHTS = "duetto";    // of fix property/atom d_duetto
+const char *const WEIGHTS = "duetto";           // of fix property/atom d_duetto
+const char *const PRESENT = "duetto_now";       // d_duetto_now: w of atoms whose weights follow
 
 std::string joined(int narg, char **arg)
 {
@@ -255,15 +256,6 @@ class PairDuetto : public Pair {
     calls = 0;
   }
 
-  // For "fix ID all pair 1 duetto weight 0": w of this rank's atoms where weights follow seeds.
-  void *extract_peratom(const char *name, int &columns) override
-  {
-    columns = 0;
-    if (strcmp(name, "weight") != 0 || !follows) return nullptr;
-    if (weight.empty()) weight.resize(1);
-    return weight.data();
-  }
-
   void *extract(const char *name, int &dimension) override
   {
     dimension = 0;
@@ -387,6 +379,10 @@ class PairDuetto : public Pair {
     char message[MESSAGE] = "";
     if (callbacks.follow(id, &seeds, message, MESSAGE))
       error->one(FLERR, "{}", std::string(message));
+    int flag = 0, columns = 0;
+    const int index = atom->find_custom(PRESENT, flag, columns);
+    if (index >= 0 && flag == 1 && columns == 0)
+      std::copy_n(weight.begin(), n, atom->dvector[index]);
     return seeds.renewed;
   }
 

@@ -157,7 +157,7 @@ def motion(lammps: Session, path: Path, steps: int) -> dict[str, Any]:
     get = lammps.instance
     get.commands_string(
         setup_commands(system, plan, path.parent)
-        + "fix weight all pair 1 duetto weight 0\nfix motion all nve\n"
+        + "fix now all property/atom d_duetto_now\nfix motion all nve\n"
         + "compute unwrapped all property/atom xu yu zu\n"
         + "thermo_style custom step etotal\nthermo 50\nrun 0\n"
     )
@@ -176,7 +176,7 @@ def motion(lammps: Session, path: Path, steps: int) -> dict[str, Any]:
 
 
 def _weights_of(lammps: Session) -> np.ndarray:
-    return np.array(lammps.instance.gather("f_weight", 1, 1))
+    return np.array(lammps.instance.gather("d_duetto_now", 1, 1))
 
 
 def _in_one_process(
