@@ -53,9 +53,8 @@ def _seconds(unified: DuettoUnified, system: System, kind: int, weights: Array) 
     neighbors.rebuild(positions, cell)
     row = np.repeat(np.arange(len(centres)), np.diff(neighbors.first)[centres])
     vectors = positions[neighbors.neighbor] - positions[centres[row]] + neighbors.shift @ cell
-    on = unified.engine.device
-    arguments = [
-        torch.from_numpy(array).to(on)
+    kinds, share, rows, others, edges = (
+        torch.from_numpy(array).to(unified.engine.device)
         for array in (
             numbers[centres],
             weights[centres],
@@ -63,11 +62,11 @@ def _seconds(unified: DuettoUnified, system: System, kind: int, weights: Array) 
             numbers[neighbors.neighbor],
             vectors,
         )
-    ]
+    )
     best = float("inf")
     for _ in range(REPEATS):
         began = time.perf_counter()
-        energies, _, _ = unified.engine.evaluate(*arguments, None)
+        energies, _, _ = unified.engine.evaluate(kinds, share, rows, others, edges)
         energies.sum().item()  # a GPU has finished, then
         best = min(best, time.perf_counter() - began)
     return best / len(centres)
