@@ -33,8 +33,9 @@ _CHUNK_BYTES = 4 << 20
 the calls between the stages cost little. Measured best among 0.5 to 16 MB, for both experts."""
 
 
-_PLANS = 2
-"""Plans that are kept: multiple time steps ask for all terms and for the fast ones in turns."""
+_PLANS = 4
+"""Plans that are kept: multiple time steps ask for all terms and for the fast ones in turns, and
+where one expert's centres change, the other's plan stays."""
 
 
 @dataclass
@@ -94,7 +95,7 @@ class CPUBackend:
         self._local = local()
         self._pool: ThreadPoolExecutor | None = None
         self._plans: list[_Plan | OnePassPlan] = []
-        self._kept: dict[tuple[Any, ...], tuple[list[_Plan | OnePassPlan], list[Any]]] = {}
+        self._kept: dict[tuple[Any, ...], tuple[_Plan | OnePassPlan, list[Any]]] = {}
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener` of every chunk and stage from now on."""
@@ -193,20 +194,24 @@ class CPUBackend:
         Coefficients may be others at every step.
         """
         jobs = [job for job in work if len(job.centres)]
-        n_groups = len(jobs[0].coefficients) if jobs else 0
-        parts = [part for job in jobs for part in (job.centres, job.types)]
-        key = (id(neighbors), neighbors.n_rebuilds, n_groups, *(id(part) for part in parts))
+        self._plans = [self._plan_of(neighbors, job) for job in jobs]
+        for plan, job in zip(self._plans, jobs, strict=True):
+            plan.job = job
+
+    def _plan_of(self, neighbors: ListOfNeighbors, job: ExpertWork) -> _Plan | OnePassPlan:
+        """One expert's plan, made or kept."""
+        parts = [neighbors, job.centres, job.types]
+        n_groups = len(job.coefficients)
+        key = (id(neighbors), neighbors.n_rebuilds, job.role, n_groups, *(id(p) for p in parts))
         kept = self._kept.pop(key, None)
         if kept is None:
             # What has gone lends its id to others: a plan keeps what its key names.
-            kept = [self._plan_one(neighbors, job) for job in jobs], [neighbors, *parts]
+            kept = self._plan_one(neighbors, job), parts
             stale = [k for k in self._kept if k[0] == key[0] and k[1] != key[1]]
             for old in (*stale, *list(self._kept)[: max(len(self._kept) - _PLANS + 1, 0)]):
                 self._kept.pop(old, None)
         self._kept[key] = kept
-        self._plans = kept[0]
-        for plan, job in zip(self._plans, jobs, strict=True):
-            plan.job = job
+        return kept[0]
 
     def _plan_one(self, neighbors: ListOfNeighbors, job: ExpertWork) -> _Plan | OnePassPlan:
         expert = self.experts[job.role]
@@ -269,7 +274,7 @@ class CPUBackend:
         part = slice(plan.borders[b], plan.borders[b + 1])
         centres = job.centres[part]
         begin = plan.begin[part][0]
-        end = begin + int(np.diff(neighbors.first)[centres].sum())
+        end = begin + int((neighbors.first[centres + 1] - neighbors.first[centres]).sum())
         work = self._workspace()
         rows = np.empty(len(centres) + 1, dtype=np.int64)
         pair = np.empty(end - begin, dtype=np.int64)

@@ -90,6 +90,8 @@ class FollowingPotential(Potential):
         """Build the lists of neighbours, for all centres that may gain a weight in their time."""
         x, box = positions.detach().cpu().numpy(), cell.detach().cpu().numpy()
         may = self._around.rebuild(x, box, self.following.seeds, self.static)
+        # LF is cheap where it knows the species, and what it computes may then stay the same.
+        self._low = may["lf"] & (self._types["lf"] >= 0)
         for term in (term for group in self._besides for term in group):
             may[term.expert] |= term.coefficients != 0.0
         ranges = np.where(may["hf"], self._reach["hf"], 0.0)
@@ -131,6 +133,7 @@ class FollowingPotential(Potential):
     def _follow(self, x: Array, box: Array) -> Array:
         """Bring weights and work up to these positions; (A,) 1 − w."""
         q, active = self._around.follow(x, box)
+        active["lf"] |= self._low
         self.weights = 1.0 - q
         self.terms = mixture_terms(self.weights)
         groups = [self.terms, *self._besides]
