@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import ase.io
 import numpy as np
 import pytest
+import torch
 from ase.build import bulk
 
 from duetto.errors import InputError
 from duetto.experts.pair import ExpertPair
-from duetto.run.files import SUMMARY, THERMO, TRAJECTORY
+from duetto.run.checkpoint import load_checkpoint
+from duetto.run.files import CHECKPOINT, SUMMARY, THERMO, TRAJECTORY
 from duetto.run.run import run
 from duetto.run.thermo import read_thermo
 from tests.pairs import mismatched_pair
@@ -100,6 +107,42 @@ def test_energy_less_what_was_booked_is_conserved_and_a_cut_leaves_no_trace(
         go(folder, partition, "cut", f"stages.0.steps={stop}", overwrite=True)
         go(folder, partition, "cut", resume=True)
         assert output(folder, "cut") == output(folder, "whole"), stop
+
+
+@pytest.mark.parametrize("partition", ["follow", "within", "coordination"])
+def test_killed_in_the_middle_of_a_ramp_it_is_the_same_run(folder: Path, partition: str) -> None:
+    settings = ["output.checkpoint_every=4", "stages.0.steps=100000"]
+    if partition != "follow":
+        settings += ["regions.update.ramp=60"]
+    (folder / "run.yaml").write_text(CONFIG.replace("{regions}", PARTITIONS[partition]))
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, torch; from duetto.cli.main import main; "
+            f"torch.set_num_threads({torch.get_num_threads()}); sys.exit(main(sys.argv[1:]))",
+            *("run", str(folder / "run.yaml"), f"output.dir={folder / 'killed'}", *settings),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    thermo, began = folder / "killed" / THERMO, time.monotonic()
+    while not thermo.exists() or thermo.read_bytes().count(b"\n") < 24:
+        assert process.poll() is None
+        assert time.monotonic() - began < 300
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+    state, record = load_checkpoint(folder / "killed" / CHECKPOINT)
+    assert state.step >= 20
+    if partition != "follow":
+        target = record["partition"]["ramp"]["updating"]["target"]
+        assert (np.abs(target - state.weights.numpy()) > 0.01).any()
+    settings[1] = f"stages.0.steps={state.step + 16}"
+    go(folder, partition, "killed", *settings, resume=True)
+    go(folder, partition, "whole", *settings)
+    assert output(folder, "killed") == output(folder, "whole")
 
 
 def test_what_was_booked_is_returned_on_the_spot(folder: Path) -> None:
