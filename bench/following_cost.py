@@ -2,10 +2,10 @@
 
     python bench/following_cost.py --csv bench/results/following_cost.csv
 
-8,000 atoms of platinum at 300 K. `one` seed with 150 atoms that have a weight of HF, and `many`: 400
-seeds side by side, a ball of them, each with a region of its own. Both potentials are evaluated at every position of one trajectory,
-rebuilds of the list included, the static one with the weights of the following one at the start.
-Nothing of the dynamics itself is timed: it is the same for both.
+8,000 atoms of platinum at 300 K. `one` seed with 150 atoms that have a weight of HF, and `many`:
+400 seeds side by side, a ball of them, each with a region of its own. Both potentials are evaluated
+at every position of one trajectory, rebuilds of the list included, the static one with the weights
+of the following one at the start. Nothing of the dynamics itself is timed: it is the same for both.
 """
 
 from __future__ import annotations
