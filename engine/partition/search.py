@@ -65,7 +65,9 @@ class Search:
             The query atoms (N,), distances (N,) in Å and the points (N,); the closest first.
         """
         asked = queries & (limits.max(axis=1, initial=0.0) > 0)[kinds]
-        counted = points & (limits.max(axis=0, initial=0.0) > 0)[kinds]
+        # Points that count for a kind of which no atom asks would all be searched for nothing.
+        present = np.bincount(kinds[asked], minlength=len(limits)) > 0
+        counted = points & (limits[present].max(axis=0, initial=0.0) > 0)[kinds]
         if not asked.any() or not counted.any():
             return np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64)
         known = self._known
