@@ -2,10 +2,10 @@
 
     python bench/host_paths.py --atoms 100000 1000000
 
-For each size, in turns in one process, the fastest of --rounds: the guard's look while no atom has
-left its place (a pass over the atoms) and its first (a search); the neighbours of twelve atoms, which
-the self-check's reference is given; and what it used to be given, the whole list sorted on the host
-(up to --sorted atoms: it takes 200 bytes per pair).
+For each size, the fastest of --rounds: the guard's look while no atom has left its place (a pass
+over the atoms) and its first (a search); the neighbours of twelve atoms, which the self-check's
+reference is given; and what it used to be given, the whole list sorted on the host (up to --sorted
+atoms: it takes 200 bytes per pair).
 """
 
 from __future__ import annotations

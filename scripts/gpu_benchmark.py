@@ -4,7 +4,9 @@
 
 For every size and complex fraction: the time of one step of constant-energy dynamics as a run takes
 it (captured graphs, rebuilds included), and of each stage launched on its own. Timings are medians
-of rounds taken in turns. Called by scripts/gpu.sh after the tests have passed.
+of rounds; each row is written as soon as it is measured. The forces of the kernels that are timed
+are checked first, on a small structure against float64 numbers that are carried along; every row
+carries the error. Exit code 1: it is too large.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
 from ase import units
+from gpu_cases import TOLERANCE, carried, case_named, largest_error, timed_pair
 
 from duetto.errors import InputError
 from duetto.experts.pair import ExpertPair
@@ -29,9 +32,9 @@ from duetto.files import atomic_write
 from duetto.kernels.triton.dynamics import Dynamics
 from duetto.kernels.triton.mixture import Mixture
 from duetto.md.velocities import maxwell_boltzmann
-from duetto.measure.bench.architectures import ARCHITECTURES, random_pair
+from duetto.measure.bench.architectures import ARCHITECTURES
 from duetto.measure.bench.rows import provenance
-from duetto.measure.bench.systems import SPECIES, build_system, complex_weights
+from duetto.measure.bench.systems import build_system, complex_weights
 from duetto.potential.mixture import Potential
 
 TEMPERATURE_K = 300.0
@@ -53,6 +56,8 @@ class Row:
         atom_steps_per_s: atoms over the median, of whole steps.
         peak_memory_bytes: of the device, of the whole system.
         rebuilds_per_step: of whole steps.
+        force_error: largest error of forces, energies and virial by these kernels on a small
+            structure, over the largest force; None where no numbers are carried for the experts.
     """
 
     system: str
@@ -71,6 +76,7 @@ class Row:
     rebuilds_per_step: float | None
     peak_memory_bytes: int
     rounds: int
+    force_error: float | None
 
 
 def main() -> int:
@@ -80,23 +86,43 @@ def main() -> int:
         print("gpu_benchmark: error: torch sees no CUDA device", file=sys.stderr)
         return 2
     extra = provenance() | _gpu()
+    error = _force_error(args)
+    if error is not None:
+        print(f"forces are off by {error:.1e} of the largest", flush=True)
     for n_atoms in args.atoms:
         for fraction in args.complex_fraction:
             try:
-                rows = measure(args, n_atoms, fraction)
+                for row in measure(args, n_atoms, fraction, error):
+                    append(args.out, [row], extra)
+                    _show(row)
             except torch.OutOfMemoryError:
                 print(f"{n_atoms} atoms, {fraction:g} complex: out of memory, left out", flush=True)
                 torch.cuda.empty_cache()
-                continue
-            append(args.out, rows, extra)
-            for row in rows:
-                rate = f", {row.atom_steps_per_s:.3g} atom·steps/s" if row.atom_steps_per_s else ""
-                print(
-                    f"{row.n_atoms:8d} atoms  {fraction:4g} complex  {row.stage:8s}"
-                    f"{row.ms_median:10.3f} ms  {row.ns_per_edge:8.2f} ns/edge{rate}",
-                    flush=True,
-                )
-    return 0
+    return 0 if error is None or error < TOLERANCE else 1
+
+
+def _show(row: Row) -> None:
+    rate = f", {row.atom_steps_per_s:.3g} atom·steps/s" if row.atom_steps_per_s else ""
+    print(
+        f"{row.n_atoms:8d} atoms  {row.complex_fraction:4g} complex  {row.stage:8s}"
+        f"{row.ms_median:10.3f} ms  {row.ns_per_edge:8.2f} ns/edge{rate}",
+        flush=True,
+    )
+
+
+def _pair(args: argparse.Namespace) -> ExpertPair:
+    if args.pair is not None:
+        return ExpertPair.load(args.pair)
+    return timed_pair(args.architecture, args.lf_architecture, args.r_max, args.lf_r_max)
+
+
+def _force_error(args: argparse.Namespace) -> float | None:
+    """Of the experts that are timed, None where no numbers of them are carried along."""
+    case = case_named("ptco" if args.pair is not None else "pt")
+    if case.pair.content_hash != _pair(args).content_hash:
+        return None
+    potential = case.potential(device="cuda", backend="triton", precision=args.precision)
+    return largest_error(potential.evaluate(*case.tensors("cuda")), carried(case))
 
 
 def _arguments() -> argparse.Namespace:
@@ -119,21 +145,13 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(args: argparse.Namespace, n_atoms: int, fraction: float) -> list[Row]:
-    """Rows of one system."""
+def measure(
+    args: argparse.Namespace, n_atoms: int, fraction: float, force_error: float | None
+) -> Iterator[Row]:
+    """Rows of one system, each once it is measured."""
     torch.cuda.reset_peak_memory_stats()
     atoms = build_system(args.system, n_atoms)
-    if args.pair is not None:
-        pair = ExpertPair.load(args.pair)
-    else:
-        pair = random_pair(
-            args.architecture,
-            args.lf_architecture,
-            hf_r_max=args.r_max,
-            lf_r_max=args.lf_r_max,
-            species=SPECIES,
-            seed=0,
-        )
+    pair = _pair(args)
     potential = Potential(
         pair,
         atoms.get_chemical_symbols(),
@@ -173,13 +191,13 @@ def measure(args: argparse.Namespace, n_atoms: int, fraction: float) -> list[Row
             rebuilds_per_step=more.get("rebuilds_per_step"),
             peak_memory_bytes=torch.cuda.max_memory_allocated(),
             rounds=args.rounds,
+            force_error=force_error,
         )
 
     steps, rebuilds = _time_steps(run, args.rounds)
-    rows = [row("step", steps, sum(edges), rebuilds_per_step=rebuilds)]
+    yield row("step", steps, sum(edges), rebuilds_per_step=rebuilds)
     for stage, (launch, worked_on) in _stages(mixture, run.positions, edges).items():
-        rows.append(row(stage, _time_stage(launch, args.rounds), worked_on))
-    return rows
+        yield row(stage, _time_stage(launch, args.rounds), worked_on)
 
 
 def _count_edges(mixture: Mixture) -> tuple[int, int]:

@@ -86,7 +86,7 @@ class TritonBackend:
             RunStopped: a force is not finite or exceeds 1024 eV/Å between two atoms, or a centre
                 has more neighbours than the kernels hold.
         """
-        x = positions.detach().to(self.device).contiguous()
+        x = positions.detach().to(self.device)
         home = positions.device
         # Triton launches on the current device, which need not be this one.
         with torch.cuda.device_of(x):
@@ -180,6 +180,7 @@ class TritonBackend:
     def _evaluate(self, x: Tensor, cell: Tensor, neighbors: DeviceList) -> Mixture:
         """The mixture after evaluating it, with no flag raised."""
         mixture: Mixture = neighbors.mixture
+        x = x.contiguous()  # the kernels read rows of three numbers one behind the other
         # What an evaluation that was given up has raised does not concern this one.
         mixture.neighbors.flags[flag.TILE_FULL.value : flag.HALTED.value].zero_()
         mixture.evaluate(x)

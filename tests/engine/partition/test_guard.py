@@ -11,6 +11,7 @@ import pytest
 import torch
 from ase.build import add_adsorbate, fcc111, molecule
 
+from duetto.atoms.periodic import pairs_within
 from duetto.errors import InputError, RunStopped
 from duetto.partition.guard import Guard
 from duetto.partition.keeper import Keeper
@@ -631,3 +632,18 @@ def test_energies_of_some_atoms_are_those_of_all_and_the_others_are_not_computed
     for one, other in zip(some, everywhere, strict=True):
         assert torch.equal(one[[2, 11]], other[[2, 11]])
         assert int(torch.isnan(one).sum()) == 14
+
+
+def test_only_what_some_atom_asks_for_is_searched(monkeypatch):
+    """LF that knows platinum alone: no carbon asks for platinum, which are nearly all atoms."""
+    searched = []
+
+    def pairs(queries, points, *rest):
+        searched.append((len(queries), len(points)))
+        return pairs_within(queries, points, *rest)
+
+    monkeypatch.setattr("duetto.partition.search.pairs_within", pairs)
+    positions, potential = row(seen=[["Pt", "Pt"]])
+    step(keep(potential, "warn"), positions, potential)
+    platinum, complex_platinum = 11, 5
+    assert searched[0] == (platinum - complex_platinum, 1)

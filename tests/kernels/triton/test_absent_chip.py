@@ -47,8 +47,16 @@ def offline(cache: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def run(offline: dict[str, Any], cache: Path) -> dict[str, Any]:
-    return asked_for("run", cache)
+def run(
+    offline: dict[str, Any], cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """With the kernels carried to another place in one file."""
+    there = tmp_path_factory.mktemp("carried")
+    file = there / "kernels.tar.gz"
+    for arguments in (("pack", cache, file), ("unpack", file, there)):
+        command = [sys.executable, str(ROOT / "scripts" / "kernel_cache.py"), *arguments]
+        subprocess.run(command, check=True)
+    return asked_for("run", there)
 
 
 def launched_names() -> set[str]:
