@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -142,7 +142,7 @@ def _with_species(hf: Expert, settings: DistilSettings) -> DistilSettings:
         raise InputError(
             f"distil.crystal.symbol: got {settings.crystal.symbol}; allowed: {', '.join(species)}"
         )
-    return replace(settings, species=species)
+    return settings.model_copy(update={"species": species})
 
 
 def describe(settings: DistilSettings) -> LinearDescription:

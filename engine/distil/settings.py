@@ -4,38 +4,53 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, PlainValidator
 
 from duetto.errors import InputError
-from duetto.settings.values import Place, choice, entries, mapping, number, whole
+from duetto.settings.fields import Length, Section, count, listed, number, real
+from duetto.settings.read import read
+from duetto.settings.values import Place
 from duetto.settings.yaml import apply_overrides, load_yaml
 
-LATTICES = ("fcc", "bcc", "sc")
-_KEYS = (
-    "data",
-    "test",
-    "families",
-    "every",
-    "species",
-    "cutoff",
-    "inner",
-    "radials",
-    "three_body",
-    "four_body",
-    "wall",
-    "crystal",
-    "make",
-    "noise",
-    "ridge",
-    "folds",
-    "largest_force",
-    "seed",
-)
+
+def _several(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
-@dataclass(frozen=True)
-class Crystal:
+def _word(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a list of words")
+    return value
+
+
+def _wall(value: Any) -> float | None:
+    return None if value is None else number(value, above=0.0)
+
+
+def _ridge(value: Any) -> float | None:
+    return None if value is None else number(value, above=0.0, unit="")
+
+
+def _rows(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise ValueError("a list of rows [l1, l2, l3, n]")
+    return value
+
+
+Words = Annotated[
+    tuple[Annotated[str, PlainValidator(_word)], ...],
+    listed("a list of words"),
+    BeforeValidator(_several),
+]
+Whole = Annotated[int, count(0)]
+Counts = Annotated[tuple[Whole, ...], listed("a list of whole numbers, one for each degree")]
+Weight = Annotated[float, real(above=0.0, unit="")]
+Product = Annotated[tuple[Whole, ...], listed("a row [l1, l2, l3, n] of whole numbers", 4)]
+
+
+class Crystal(Section):
     """A cubic crystal of one atom per cell, at which the fit is held exactly.
 
     Attributes:
@@ -44,13 +59,12 @@ class Crystal:
         a: guess of the lattice constant, Å.
     """
 
-    symbol: str
-    lattice: str
-    a: float
+    symbol: Annotated[str, PlainValidator(_word)]
+    lattice: Literal["fcc", "bcc", "sc"]
+    a: Annotated[float, real(above=0.5)]
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(Section):
     """Structures of the crystal that are made on the fly, how many of each.
 
     Attributes:
@@ -61,15 +75,17 @@ class Made:
         temperature_K: of the dynamics, K.
     """
 
-    strained: int = 0
-    rattled: int = 0
-    vacancy: int = 0
-    md: int = 0
-    temperature_K: tuple[float, ...] = (300.0, 900.0)
+    strained: Whole = 0
+    rattled: Whole = 0
+    vacancy: Whole = 0
+    md: Whole = 0
+    temperature_K: Annotated[
+        tuple[Annotated[float, real(above=0.0, unit="K")], ...],
+        listed("a list of temperatures in K"),
+    ] = (300.0, 900.0)
 
 
-@dataclass(frozen=True)
-class DistilSettings:
+class DistilSettings(Section):
     """All that a fit is told.
 
     Attributes:
@@ -90,24 +106,28 @@ class DistilSettings:
         seed: of what is random.
     """
 
-    data: tuple[str, ...] = ()
-    test: tuple[str, ...] = ()
-    families: tuple[str, ...] = ("*",)
-    every: int = 1
-    species: tuple[str, ...] = ()
-    cutoff: float = 4.5
-    inner: float = 2.2
-    radials: tuple[int, ...] = (5, 5, 5)
-    three_body: tuple[int, ...] = (5, 5, 5)
-    four_body: tuple[tuple[int, int, int, int], ...] = ((0, 0, 0, 5),)
-    wall: float | None = 2.0
+    data: Words = ()
+    test: Words = ()
+    families: Words = ("*",)
+    every: Annotated[int, count(1)] = 1
+    species: Words = ()
+    cutoff: Length = 4.5
+    inner: Length = 2.2
+    radials: Counts = (5, 5, 5)
+    three_body: Counts = (5, 5, 5)
+    four_body: Annotated[tuple[Product, ...], BeforeValidator(_rows)] = ((0, 0, 0, 5),)
+    wall: Annotated[float | None, PlainValidator(_wall)] = 2.0
     crystal: Crystal | None = None
     make: Made = Made()
-    noise: tuple[float, float, float] = (0.003, 0.03, 0.05)
-    ridge: float | None = None
-    folds: int = 8
-    largest_force: float = 15.0
-    seed: int = 0
+    noise: Annotated[tuple[Weight, Weight, Weight], listed("three numbers: eV, eV/Å, eV", 3)] = (
+        0.003,
+        0.03,
+        0.05,
+    )
+    ridge: Annotated[float | None, PlainValidator(_ridge)] = None
+    folds: Annotated[int, count(2)] = 8
+    largest_force: Length = 15.0
+    seed: Whole = 0
 
 
 def read_settings(
@@ -122,87 +142,13 @@ def read_settings(
     if data is None:
         data = {}
     if not isinstance(data, dict):
-        raise InputError(f"{config}: allowed: a mapping with the keys {', '.join(_KEYS)}")
+        raise InputError(
+            f"{config}: allowed: a mapping with the keys {', '.join(DistilSettings.model_fields)}"
+        )
     apply_overrides(data, overrides)
     return settings_of(data)
 
 
 def settings_of(data: Mapping[str, Any]) -> DistilSettings:
     """Settings of plain data; see `read_settings`."""
-    place = Place("distil")
-    given = dict(mapping(data, place, (), _KEYS))
-    fields: dict[str, Any] = {}
-    for key in ("data", "test", "families", "species"):
-        if key in given:
-            listed = [given[key]] if isinstance(given[key], str) else given[key]
-            words = entries(listed, place.at(key), "a list of words")
-            if not all(isinstance(word, str) for word in words):
-                raise place.at(key).refuse(listed, "a list of words")
-            fields[key] = tuple(words)
-    for key in ("cutoff", "inner", "largest_force"):
-        if key in given:
-            fields[key] = number(given[key], place.at(key), above=0.0)
-    for key, least in (("every", 1), ("folds", 2), ("seed", 0)):
-        if key in given:
-            fields[key] = whole(given[key], place.at(key), least=least)
-    for key in ("radials", "three_body"):
-        if key in given:
-            fields[key] = _counts(given[key], place.at(key))
-    fields |= _products_and_terms(given, place)
-    return DistilSettings(**fields)
-
-
-def _counts(value: object, place: Place) -> tuple[int, ...]:
-    listed = entries(value, place, "a list of whole numbers, one for each degree")
-    return tuple(whole(item, place.at(i), least=0) for i, item in enumerate(listed))
-
-
-def _products_and_terms(given: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    if "four_body" in given:
-        at, rows = place.at("four_body"), given["four_body"]
-        if not isinstance(rows, list):
-            raise at.refuse(rows, "a list of rows [l1, l2, l3, n]")
-        fields["four_body"] = tuple(_counts(row, at.at(i)) for i, row in enumerate(rows))
-    if "wall" in given:
-        wall = given["wall"]
-        fields["wall"] = None if wall is None else number(wall, place.at("wall"), above=0.0)
-    if "ridge" in given:
-        ridge = given["ridge"]
-        at = place.at("ridge")
-        fields["ridge"] = None if ridge is None else number(ridge, at, above=0.0, unit="")
-    if "noise" in given:
-        at = place.at("noise")
-        listed = entries(given["noise"], at, "three numbers: eV, eV/Å, eV", count=3)
-        fields["noise"] = tuple(
-            number(item, at.at(i), above=0.0, unit="") for i, item in enumerate(listed)
-        )
-    if given.get("crystal") is not None:
-        fields["crystal"] = _crystal(given["crystal"], place.at("crystal"))
-    if "make" in given:
-        fields["make"] = _made(given["make"], place.at("make"))
-    return fields
-
-
-def _crystal(value: object, place: Place) -> Crystal:
-    told = mapping(value, place, ("symbol", "lattice", "a"))
-    if not isinstance(told["symbol"], str):
-        raise place.at("symbol").refuse(told["symbol"], "a chemical symbol")
-    lattice = choice(told["lattice"], place.at("lattice"), LATTICES)
-    return Crystal(told["symbol"], lattice, number(told["a"], place.at("a"), above=0.5))
-
-
-def _made(value: object, place: Place) -> Made:
-    told = mapping(value, place, (), ("strained", "rattled", "vacancy", "md", "temperature_K"))
-    fields: dict[str, Any] = {
-        key: whole(count, place.at(key), least=0)
-        for key, count in told.items()
-        if key != "temperature_K"
-    }
-    if "temperature_K" in told:
-        at = place.at("temperature_K")
-        listed = entries(told["temperature_K"], at, "a list of temperatures in K")
-        fields["temperature_K"] = tuple(
-            number(item, at.at(i), above=0.0, unit="K") for i, item in enumerate(listed)
-        )
-    return Made(**fields)
+    return read(DistilSettings, data, Place("distil"))

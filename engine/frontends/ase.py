@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
+from pydantic import PlainValidator
 from torch import Tensor
 
 from duetto.atoms.describe import name_in
@@ -32,7 +33,9 @@ from duetto.potential.choice import (
 )
 from duetto.potential.mixture import Potential
 from duetto.potential.turns import Turns
-from duetto.settings.values import Place, choice, number, suggestion
+from duetto.settings.fields import Section, number, one_of
+from duetto.settings.read import read
+from duetto.settings.values import Place, suggestion
 
 _ARGUMENTS = (
     "pair",
@@ -349,24 +352,25 @@ def _settings(
 ) -> dict[str, Any]:
     """The potential's settings: what was left to choose chosen, and what cannot be had refused."""
     device = str(choose_device(device))
-    dtype = choice(dtype, Place("dtype"), [*DTYPES])
-    backend = choose_backend(choice(backend, Place("backend"), BACKENDS), device, dtype)
-    choice(precision, Place("precision"), PRECISIONS)
-    precision_of(precision, backend, device, dtype)
-    return {
-        "device": device,
-        "dtype": dtype,
-        "backend": backend,
-        "precision": precision,
-        "skin": _read_skin(skin),
-    }
+    given = {"dtype": dtype, "backend": backend, "precision": precision, "skin": skin}
+    asked = read(_Settings, given)
+    backend = choose_backend(asked.backend, device, asked.dtype)
+    precision_of(asked.precision, backend, device, asked.dtype)
+    return {**asked.model_dump(), "device": device, "backend": backend}
 
 
-def _read_skin(skin: object) -> float:
-    value = number(skin, Place("skin"), limit=100.0)
-    if value < 0.0:
-        raise Place("skin").refuse(skin, "a number Å of 0 <= x <= 100")
-    return value
+def _skin(value: Any) -> float:
+    skin = number(value, limit=100.0)
+    if skin < 0.0:
+        raise ValueError("a number Å of 0 <= x <= 100")
+    return skin
+
+
+class _Settings(Section):
+    dtype: Annotated[str, one_of(DTYPES)]
+    backend: Annotated[str, one_of(BACKENDS)]
+    precision: Annotated[str, one_of(PRECISIONS)]
+    skin: Annotated[float, PlainValidator(_skin)]
 
 
 def _read_partition(partition: object) -> Partition | None:

@@ -9,14 +9,13 @@ weights (`duetto.partition.keeper`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pydantic import TypeAdapter
 
-from duetto.partition.regions.atomic import parse_species
-from duetto.partition.regions.terms import parse_region
+from duetto.partition.regions.atomic import OneOrMore
 from duetto.partition.rules import (
     Configuration,
     Finding,
@@ -29,7 +28,9 @@ from duetto.partition.rules import (
 )
 from duetto.partition.search import Search
 from duetto.partition.start import start_of
-from duetto.settings.values import Place, choice, mapping, number
+from duetto.settings.fields import Length, Section, one_of
+from duetto.settings.read import read, read_as
+from duetto.settings.values import Place
 
 if TYPE_CHECKING:
     from duetto.experts.pair import ExpertPair
@@ -40,8 +41,10 @@ ALWAYS_STOPS = ("position", "lost")
 """Findings that computing the atom with HF does not mend."""
 
 
-@dataclass(frozen=True)
-class Guard:
+_POLICY = TypeAdapter(Annotated[str, one_of(POLICIES)])
+
+
+class Guard(Section):
     """What to watch, and what to do about what is found.
 
     Checks:
@@ -63,22 +66,10 @@ class Guard:
         lost_distance: Å.
     """
 
-    policy: str = "error"
-    watched: Sequence[str] | None = None
-    shell: float | None = None
-    lost_distance: float = 100.0
-
-    def __post_init__(self) -> None:
-        """Check the values; InputError names one that is not allowed."""
-        place = Place("guard")
-        choice(self.policy, place.at("policy"), POLICIES)
-        if self.watched is not None:
-            symbols = parse_species(self.watched, place.at("watched"), parse_region).symbols
-            object.__setattr__(self, "watched", symbols)
-        if self.shell is not None:
-            shell = number(self.shell, place.at("shell"), above=0.0)
-            object.__setattr__(self, "shell", shell)
-        number(self.lost_distance, place.at("lost_distance"), above=0.0)
+    policy: Annotated[str, one_of(POLICIES)] = "error"
+    watched: OneOrMore | None = None
+    shell: Length | None = None
+    lost_distance: Length = 100.0
 
     @classmethod
     def from_config(cls, value: object) -> Guard:
@@ -88,10 +79,8 @@ class Guard:
             InputError: unknown key, wrong type or value out of range, by name.
         """
         if isinstance(value, str):
-            return cls(choice(value, Place("guard"), POLICIES))
-        keys = ("policy", "watched", "shell", "lost_distance")
-        fields: dict[str, Any] = dict(mapping(value, Place("guard"), (), keys))
-        return cls(**fields)
+            return cls(policy=read_as(_POLICY, value, Place("guard")))
+        return read(cls, value, Place("guard"))
 
 
 class Watch:

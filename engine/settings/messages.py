@@ -13,6 +13,9 @@ from duetto.settings.values import shown, suggestion
 
 Location = tuple[int | str, ...]
 
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+"""What pydantic calls a stray key, of a model and of a dataclass."""
+
 
 def input_error(
     error: ValidationError, model: type[BaseModel], where: str, overridden: Collection[str] = ()
@@ -28,16 +31,29 @@ def input_error(
     Returns:
         An error that reads `file: key: got …; allowed: …`.
     """
-    # A misspelt key is also a missing one: say the misspelling, it carries the remedy.
-    found = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
-    path, section = _follow(model, found[0]["loc"])
-    if found[0]["type"].startswith("union_tag"):
-        path = (*path, found[0]["ctx"]["discriminator"].strip("'"))
+    path, sentence = _first(error, model)
     dotted = ".".join(str(step) for step in path)
     from_command_line = any(dotted == key or dotted.startswith(f"{key}.") for key in overridden)
     source = "command line" if from_command_line else where
+    return InputError(f"{source}: {sentence}")
+
+
+def error_at(error: ValidationError, model: type[BaseModel], *key: str) -> InputError:
+    """The same for a part of a configuration, which stands at `key`: `key.sub: got …`."""
+    return InputError(_first(error, model, key)[1])
+
+
+def _first(
+    error: ValidationError, model: type[BaseModel], at: Location = ()
+) -> tuple[Location, str]:
+    """Where the first thing that is wrong stands, and what to say of it."""
+    # A misspelt key is also a missing one: say the misspelling, it carries the remedy.
+    found = sorted(error.errors(), key=lambda detail: detail["type"] not in _UNKNOWN)
+    path, section = _follow(model, found[0]["loc"])
+    if found[0]["type"].startswith("union_tag"):
+        path = (*path, found[0]["ctx"]["discriminator"].strip("'"))
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return InputError(f"{source}: {_sentence(found[0], path, section)}{more}")
+    return path, _sentence(found[0], (*at, *path), section) + more
 
 
 def dotted_key(path: Location) -> str:
@@ -84,25 +100,28 @@ def _sentence(detail: ErrorDetails, path: Location, section: type[BaseModel]) ->
     key = dotted_key(path)
     if kind == "value_error" and isinstance(context.get("error"), InputError):
         return str(context["error"])
-    if kind == "extra_forbidden":
+    if kind in _UNKNOWN:
         owner = f"{dotted_key(path[:-1])}: " if len(path) > 1 else ""
-        keys = list(section.model_fields)
-        return (
-            f"{owner}unknown key {shown(path[-1])}{suggestion(path[-1], keys)}; "
-            f"allowed: {', '.join(keys)}"
-        )
+        keys = _keys(section)
+        allowed = f"; allowed: {', '.join(keys)}" if keys else ""
+        return f"{owner}unknown key {shown(path[-1])}{suggestion(path[-1], keys)}{allowed}"
     if kind in ("missing", "union_tag_not_found"):
         return f"{key}: missing; it is required"
     given = context.get("tag", detail["input"])
     return f"{key}: got {shown(given)}; allowed: {_allowed(detail, given, section)}"
 
 
+def _keys(section: type[BaseModel]) -> list[str]:
+    """As the user writes them."""
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
 def _allowed(detail: ErrorDetails, given: Any, section: type[BaseModel]) -> str:
     kind = detail["type"]
     context = detail.get("ctx", {})
     if kind == "model_type":
-        return f"a mapping with the keys {', '.join(section.model_fields)}"
-    if kind == "model_attributes_type":
+        return f"a mapping with the keys {', '.join(_keys(section))}"
+    if kind in ("model_attributes_type", "dataclass_type"):
         return "a mapping"
     if kind in ("literal_error", "union_tag_invalid"):
         words = context["expected" if kind == "literal_error" else "expected_tags"]

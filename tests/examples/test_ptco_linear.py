@@ -29,7 +29,7 @@ def test_hf_is_the_shipped_one_and_lf_knows_platinum_alone(pair: ExpertPair) -> 
 
 
 def test_the_crystal_is_hf_s(pair: ExpertPair) -> None:
-    crystal = Crystal("Pt", "fcc", 3.97)
+    crystal = Crystal(symbol="Pt", lattice="fcc", a=3.97)
     hf, lf = elasticity(pair.hf, crystal), elasticity(pair.lf, crystal)
     for name in ("a", "energy", "B", "C11", "C12", "C44"):
         # Constraints of the fit: far below the half per cent that is promised.

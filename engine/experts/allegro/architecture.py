@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from ase.data import atomic_numbers
+from pydantic import Field
 
 from duetto.errors import InputError
+from duetto.settings.read import NO_STRAY_KEYS, read_json
 
 NONLINEARITIES = ("silu", "mish", "gelu", "ssp", "tanh", "sigmoid", "softplus")
 """Every nonlinearity that nequip lists; `None` stands for a linear network."""
@@ -25,7 +27,9 @@ class BesselEmbedding:
     num_bessels: int
     polynomial_cutoff_p: float
     trainable: bool = False
-    kind: str = "bessel"
+    kind: Literal["bessel"] = "bessel"
+
+    __pydantic_config__ = NO_STRAY_KEYS
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class SplineEmbedding:
 
     num_splines: int
     spline_span: int
-    kind: str = "spline"
+    kind: Literal["spline"] = "spline"
+
+    __pydantic_config__ = NO_STRAY_KEYS
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,16 @@ class MLPShape:
     width: int
     nonlinearity: str | None
 
+    __pydantic_config__ = NO_STRAY_KEYS
+
 
 @dataclass(frozen=True)
 class ZBLTerm:
     """Screened nuclear repulsion added to the energy (nequip.nn.pair_potential.ZBL)."""
 
     polynomial_cutoff_p: float
+
+    __pydantic_config__ = NO_STRAY_KEYS
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,7 @@ class AllegroArchitecture:
     num_layers: int
     num_scalar_features: int
     num_tensor_features: int
-    embedding: BesselEmbedding | SplineEmbedding
+    embedding: Annotated[BesselEmbedding | SplineEmbedding, Field(discriminator="kind")]
     embedding_dim: int
     two_body: MLPShape
     latent: MLPShape
@@ -95,6 +105,8 @@ class AllegroArchitecture:
     weight_individual_irreps: bool
     avg_num_neighbors: tuple[float, ...]
     zbl: ZBLTerm | None = None
+
+    __pydantic_config__ = NO_STRAY_KEYS
 
     def __post_init__(self) -> None:
         """Refuse by name what Duetto does not evaluate."""
@@ -116,32 +128,7 @@ class AllegroArchitecture:
         Raises:
             InputError: a field is missing, unknown, of the wrong type or unsupported.
         """
-        try:
-            return _from_json(cls, data)
-        except InputError:
-            raise
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise InputError(f"architecture cannot be read: {error}") from error
-
-
-def _from_json(cls: type[AllegroArchitecture], data: dict[str, Any]) -> AllegroArchitecture:
-    fields = dict(data)
-    embedding = dict(fields.pop("embedding"))
-    kinds: dict[Any, Any] = {"bessel": BesselEmbedding, "spline": SplineEmbedding}
-    if embedding.get("kind") not in kinds:
-        raise InputError(f"radial embedding {embedding.get('kind')!r} is not bessel or spline")
-    zbl = fields.pop("zbl")
-    return cls(
-        embedding=kinds[embedding["kind"]](**embedding),
-        two_body=MLPShape(**fields.pop("two_body")),
-        latent=MLPShape(**fields.pop("latent")),
-        readout=MLPShape(**fields.pop("readout")),
-        zbl=None if zbl is None else ZBLTerm(**zbl),
-        type_names=tuple(fields.pop("type_names")),
-        cutoffs=tuple(tuple(float(c) for c in row) for row in fields.pop("cutoffs")),
-        avg_num_neighbors=tuple(float(n) for n in fields.pop("avg_num_neighbors")),
-        **fields,
-    )
+        return read_json(cls, data, "architecture")
 
 
 def check_supported(architecture: AllegroArchitecture) -> None:

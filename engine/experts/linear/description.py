@@ -11,6 +11,7 @@ from ase.data import atomic_numbers
 
 from duetto.errors import InputError
 from duetto.kernels.linear import COMPRESSION, MomentLayout
+from duetto.settings.read import NO_STRAY_KEYS, read_json
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -29,6 +30,8 @@ class WallTerm:
 
     polynomial_cutoff_p: float
     radii: Matrix
+
+    __pydantic_config__ = NO_STRAY_KEYS
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class LinearDescription:
     four_body: tuple[tuple[int, int, int, int], ...] = ()
     wall: WallTerm | None = None
 
+    __pydantic_config__ = NO_STRAY_KEYS
+
     def __post_init__(self) -> None:
         """Refuse by name what cannot be."""
         _check(self)
@@ -77,34 +82,7 @@ class LinearDescription:
         Raises:
             InputError: a field is missing, unknown, of the wrong type or out of range.
         """
-        try:
-            return _from_json(cls, data)
-        except InputError:
-            raise
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise InputError(f"linear expert cannot be read: {error}") from error
-
-
-def _from_json(cls: type[LinearDescription], data: dict[str, Any]) -> LinearDescription:
-    fields = dict(data)
-    wall = fields.pop("wall", None)
-    if wall is not None:
-        wall = WallTerm(float(wall["polynomial_cutoff_p"]), _matrix(wall["radii"]))
-    return cls(
-        species=tuple(fields.pop("species")),
-        neighbors=tuple(fields.pop("neighbors")),
-        cutoffs=_matrix(fields.pop("cutoffs")),
-        inner=_matrix(fields.pop("inner")),
-        radials=tuple(fields.pop("radials")),
-        three_body=tuple(fields.pop("three_body")),
-        four_body=tuple(tuple(row) for row in fields.pop("four_body")),
-        wall=wall,
-        **fields,
-    )
-
-
-def _matrix(rows: Any) -> Matrix:
-    return tuple(tuple(float(value) for value in row) for row in rows)
+        return read_json(cls, data, "linear expert")
 
 
 def _check(d: LinearDescription) -> None:

@@ -1,15 +1,18 @@
 """Regions that go by what an atom is: its species, its index."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import ase
 import numpy as np
 from ase.data import chemical_symbols
+from pydantic import BeforeValidator, PlainValidator, StrictBool, TypeAdapter
 
 from duetto.errors import InputError
 from duetto.partition.regions.region import Mask, ParseRegion
-from duetto.settings.values import Place, entries, mapping, suggestion, whole
+from duetto.settings.fields import Section, count, listed
+from duetto.settings.read import read, read_as
+from duetto.settings.values import Place, suggestion
 
 ELEMENTS = tuple(chemical_symbols[1:])
 
@@ -45,30 +48,43 @@ class Species:
         return {"species": {"symbols": symbols, "optional": True} if self.optional else symbols}
 
 
-def parse_species(value: object, place: Place, parse: ParseRegion) -> Species:
-    """Read one chemical symbol or a list of them, or `{symbols, optional}`."""
-    if isinstance(value, dict):
-        fields = mapping(value, place, ["symbols"], ["optional"])
-        optional = fields.get("optional", False)
-        if not isinstance(optional, bool):
-            raise place.at("optional").refuse(optional, "true or false")
-        if isinstance(fields["symbols"], dict):
-            raise place.at("symbols").refuse(fields["symbols"], "a chemical symbol or a list")
-        species = parse_species(fields["symbols"], place.at("symbols"), parse)
-        return replace(species, optional=optional)
-    if isinstance(value, str):
-        return Species((_symbol(value, place),), place)
-    listed = entries(value, place, "a chemical symbol or a list of them, such as [C, O]")
-    return Species(tuple(_symbol(item, place.at(i)) for i, item in enumerate(listed)), place)
-
-
-def _symbol(value: object, place: Place) -> str:
+def _symbol(value: Any) -> str:
     if isinstance(value, str) and value in ELEMENTS:
         return value
     if isinstance(value, bool):
-        raise place.refuse(value, "a chemical symbol (YAML reads No as false: quote it)")
+        raise ValueError("a chemical symbol (YAML reads No as false: quote it)")
     near = suggestion(value, ELEMENTS) if isinstance(value, str) else ""
-    raise place.refuse(value, "a chemical symbol, such as Pt" + near)
+    raise ValueError("a chemical symbol, such as Pt" + near)
+
+
+Symbol = Annotated[str, PlainValidator(_symbol)]
+Symbols = Annotated[
+    tuple[Symbol, ...], listed("a chemical symbol or a list of them, such as [C, O]")
+]
+OneOrMore = Annotated[
+    Symbols, BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+]
+_ONE, _SOME = TypeAdapter(Symbol), TypeAdapter(Symbols)
+
+
+class _Species(Section):
+    symbols: Any
+    optional: StrictBool = False
+
+
+def parse_species(value: object, place: Place, _: ParseRegion) -> Species:
+    """Read one chemical symbol or a list of them, or `{symbols, optional}`."""
+    if not isinstance(value, dict):
+        return Species(_symbols(value, place), place)
+    fields = read(_Species, value, place)
+    return Species(_symbols(fields.symbols, place.at("symbols")), place, fields.optional)
+
+
+def _symbols(value: object, place: Place) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (read_as(_ONE, value, place),)
+    symbols: tuple[str, ...] = read_as(_SOME, value, place)
+    return symbols
 
 
 @dataclass(frozen=True)
@@ -116,13 +132,25 @@ def _allowed_index(count: int) -> str:
     return f"0 to {count - 1} (the structure has {count} atoms, counted from 0)"
 
 
+Index = Annotated[int, count(0)]
+_INDICES = TypeAdapter(
+    Annotated[
+        list[Index],
+        listed("a list of atom indices counted from 0, or a mapping with start and stop"),
+    ]
+)
+
+
+class _Range(Section):
+    start: Index
+    stop: Index
+
+
 def parse_indices(value: object, place: Place, _: ParseRegion) -> Indices | IndexRange:
     """Read a list of indices, or `{start, stop}`."""
     if isinstance(value, dict):
-        fields = mapping(value, place, ["start", "stop"])
-        start = whole(fields["start"], place.at("start"), least=0)
-        return IndexRange(start, whole(fields["stop"], place.at("stop"), least=start + 1), place)
-    listed = entries(
-        value, place, "a list of atom indices counted from 0, or a mapping with start and stop"
-    )
-    return Indices(tuple(whole(item, place.at(i), least=0) for i, item in enumerate(listed)), place)
+        ends = read(_Range, value, place)
+        if ends.stop <= ends.start:
+            raise place.at("stop").refuse(ends.stop, f"a whole number >= {ends.start + 1}")
+        return IndexRange(ends.start, ends.stop, place)
+    return Indices(tuple(read_as(_INDICES, value, place)), place)

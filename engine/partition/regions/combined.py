@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import ase
 import numpy as np
+from pydantic import TypeAdapter
 
 from duetto.errors import InputError
 from duetto.partition.regions.region import Mask, ParseRegion, Region
-from duetto.settings.values import Place, entries
+from duetto.settings.fields import listed
+from duetto.settings.read import read_as
+from duetto.settings.values import Place
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,9 @@ class Not:
         return {"not": self.region.to_dict()}
 
 
+_REGIONS = TypeAdapter(Annotated[list[Any], listed("a list of regions, at least one")])
+
+
 def parse_any(value: object, place: Place, parse: ParseRegion) -> AnyOf:
     """Read a list of regions."""
     return AnyOf(_parse_list(value, place, parse))
@@ -114,5 +120,5 @@ def parse_not(value: object, place: Place, parse: ParseRegion) -> Not:
 def _parse_list(
     value: object, place: Place, parse: Callable[[object, Place], Region]
 ) -> tuple[Region, ...]:
-    listed = entries(value, place, "a list of regions, at least one")
-    return tuple(parse(item, place.at(i)) for i, item in enumerate(listed))
+    inner = read_as(_REGIONS, value, place)
+    return tuple(parse(item, place.at(i)) for i, item in enumerate(inner))

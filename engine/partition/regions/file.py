@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import ase
 import numpy as np
 import numpy.typing as npt
+from pydantic import PlainValidator
 
 from duetto.errors import InputError
 from duetto.partition.regions.region import Mask, ParseRegion
-from duetto.settings.values import Place, mapping, number, suggestion, whole
+from duetto.settings.fields import Section, count, number, real
+from duetto.settings.read import read
+from duetto.settings.values import Place, suggestion
 
 
 @dataclass(frozen=True)
@@ -128,35 +131,39 @@ class FileArray:
         return columns[self.array]
 
 
-def parse_file(value: object, place: Place, _: ParseRegion) -> FileArray:
-    """Read the file's name, the column and how the column marks atoms."""
-    fields = mapping(value, place, ["path", "array"], ["frame", "threshold", "value"])
-    if "threshold" in fields and "value" in fields:
-        raise InputError(f"{place.key}: both threshold and value are given; allowed: one of them")
-    frame = whole(fields["frame"], place.at("frame"), least=0) if "frame" in fields else None
-    threshold = None
-    if "threshold" in fields:
-        threshold = number(fields["threshold"], place.at("threshold"), unit="")
-    return FileArray(
-        path=_text(fields["path"], place.at("path")),
-        array=_text(fields["array"], place.at("array")),
-        frame=frame,
-        threshold=threshold,
-        value=_value(fields["value"], place.at("value")) if "value" in fields else None,
-        place=place,
-    )
-
-
-def _text(value: object, place: Place) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, Path):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
-        raise place.refuse(value, "text that is not empty")
+        raise ValueError("text that is not empty")
     return value
 
 
-def _value(value: object, place: Place) -> float | str:
+def _mark(value: Any) -> float | str:
     if isinstance(value, str):
         return value
     # A column of true and false is compared as one of 1 and 0.
-    return number(int(value) if isinstance(value, bool) else value, place, unit="")
+    return number(int(value) if isinstance(value, bool) else value, unit="")
+
+
+class _File(Section):
+    path: Annotated[str, PlainValidator(_text)]
+    array: Annotated[str, PlainValidator(_text)]
+    frame: Annotated[int | None, count(0)] = None
+    threshold: Annotated[float | None, real(unit="")] = None
+    value: Annotated[float | str | None, PlainValidator(_mark)] = None
+
+
+def parse_file(value: object, place: Place, _: ParseRegion) -> FileArray:
+    """Read the file's name, the column and how the column marks atoms."""
+    fields = read(_File, value, place)
+    if {"threshold", "value"} <= fields.model_fields_set:
+        raise InputError(f"{place.key}: both threshold and value are given; allowed: one of them")
+    return FileArray(
+        path=fields.path,
+        array=fields.array,
+        frame=fields.frame,
+        threshold=fields.threshold,
+        value=fields.value,
+        place=place,
+    )

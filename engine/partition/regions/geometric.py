@@ -5,7 +5,7 @@ one is not torn apart by the last digit of a file.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import ase
 import numpy as np
@@ -14,9 +14,12 @@ from duetto.atoms.geometry import check_geometry_of
 from duetto.atoms.periodic import Array, nearest, wrap
 from duetto.errors import InputError
 from duetto.partition.regions.region import Mask, ParseRegion, Region
-from duetto.settings.values import Place, choice, entries, mapping, number, point
+from duetto.settings.fields import Coordinate, Length, OpenCoordinate, Section, listed, one_of
+from duetto.settings.read import read
+from duetto.settings.values import Place
 
 AXES = ("x", "y", "z")
+Axis = Annotated[str, one_of(AXES)]
 
 TOLERANCE = 1e-6  # Å
 
@@ -54,11 +57,15 @@ class Within:
         return {"within": {"distance": self.distance, "of": self.of.to_dict()}}
 
 
+class _Within(Section):
+    distance: Length
+    of: Any
+
+
 def parse_within(value: object, place: Place, parse: ParseRegion) -> Within:
     """Read the distance and the region it is measured from."""
-    fields = mapping(value, place, ["distance", "of"])
-    distance = number(fields["distance"], place.at("distance"), above=0.0)
-    return Within(distance, parse(fields["of"], place.at("of")))
+    fields = read(_Within, value, place)
+    return Within(fields.distance, parse(fields.of, place.at("of")))
 
 
 @dataclass(frozen=True)
@@ -78,11 +85,16 @@ class Sphere:
         return {"sphere": {"center": list(self.center), "radius": self.radius}}
 
 
+class _Sphere(Section):
+    center: Annotated[list[Coordinate], listed("three numbers in Å: [x, y, z]", 3)]
+    radius: Length
+
+
 def parse_sphere(value: object, place: Place, _: ParseRegion) -> Sphere:
     """Read the centre and the radius."""
-    fields = mapping(value, place, ["center", "radius"])
-    radius = number(fields["radius"], place.at("radius"), above=0.0)
-    return Sphere(point(fields["center"], place.at("center")), radius)
+    fields = read(_Sphere, value, place)
+    x, y, z = fields.center
+    return Sphere((x, y, z), fields.radius)
 
 
 @dataclass(frozen=True)
@@ -105,17 +117,19 @@ class Slab:
         return {"slab": {"axis": self.axis, **given}}
 
 
+class _Slab(Section):
+    axis: Axis
+    min: Coordinate = None  # type: ignore[assignment]  # missing, never null
+    max: Coordinate = None  # type: ignore[assignment]
+
+
 def parse_slab(value: object, place: Place, _: ParseRegion) -> Slab:
     """Read the axis and the one or two planes."""
-    fields = mapping(value, place, ["axis"], ["min", "max"])
-    axis = choice(fields["axis"], place.at("axis"), AXES)
-    minimum, maximum = (
-        number(fields[key], place.at(key)) if key in fields else None for key in ("min", "max")
-    )
-    if minimum is None and maximum is None:
+    fields = read(_Slab, value, place)
+    if not fields.model_fields_set & {"min", "max"}:
         raise InputError(f"{place.key}: neither min nor max is given; at least one is required")
-    _check_order(minimum, maximum, place)
-    return Slab(axis, minimum, maximum)
+    _check_order(fields.min, fields.max, place)
+    return Slab(fields.axis, fields.min, fields.max)
 
 
 @dataclass(frozen=True)
@@ -138,20 +152,20 @@ class Box:
         return {"box": {"min": list(self.minimum), "max": list(self.maximum)}}
 
 
+Corner = Annotated[list[OpenCoordinate], listed("[x, y, z] in Å, null for an open side", 3)]
+
+
+class _Box(Section):
+    min: Corner
+    max: Corner
+
+
 def parse_box(value: object, place: Place, _: ParseRegion) -> Box:
     """Read the two corners, in which null stands for an open side."""
-    fields = mapping(value, place, ["min", "max"])
-    minimum, maximum = (_parse_corner(fields[key], place.at(key)) for key in ("min", "max"))
-    for axis, ends in zip(AXES, zip(minimum, maximum, strict=True), strict=True):
+    fields = read(_Box, value, place)
+    for axis, ends in zip(AXES, zip(fields.min, fields.max, strict=True), strict=True):
         _check_order(*ends, place, f" along {axis}")
-    return Box(minimum, maximum)
-
-
-def _parse_corner(value: object, place: Place) -> tuple[float | None, ...]:
-    listed = entries(value, place, "[x, y, z] in Å, null for an open side", count=3)
-    return tuple(
-        None if item is None else number(item, place.at(i)) for i, item in enumerate(listed)
-    )
+    return Box(tuple(fields.min), tuple(fields.max))
 
 
 def _check_order(

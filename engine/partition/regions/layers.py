@@ -1,17 +1,18 @@
 """The region of the top or bottom atomic layers along an axis."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import ase
 import numpy as np
 
 from duetto.atoms.periodic import Array, Indices
 from duetto.errors import InputError
-from duetto.partition.regions.combined import Word
-from duetto.partition.regions.geometric import AXES, wrapped_positions
+from duetto.partition.regions.geometric import AXES, Axis, wrapped_positions
 from duetto.partition.regions.region import Mask, ParseRegion, Region
-from duetto.settings.values import Place, choice, mapping, number, whole
+from duetto.settings.fields import Length, Section, count
+from duetto.settings.read import read
+from duetto.settings.values import Place
 
 SPACING = 0.5  # Å: more than a layer's corrugation when warm, less than any metal's spacing
 
@@ -85,22 +86,26 @@ class Layers:
         return float(along[0]) if len(along) else None
 
 
+class _Layers(Section):
+    axis: Axis
+    top: Annotated[int, count(1)] = 0  # stands for missing
+    bottom: Annotated[int, count(1)] = 0
+    of: Any = "all"
+    spacing: Length = SPACING
+
+
 def parse_layers(value: object, place: Place, parse: ParseRegion) -> Layers:
     """Read the axis, how many layers of which side, and optionally of what."""
-    fields = mapping(value, place, ["axis"], ["top", "bottom", "of", "spacing"])
-    sides = [side for side in ("top", "bottom") if side in fields]
+    fields = read(_Layers, value, place)
+    sides = [side for side in ("top", "bottom") if side in fields.model_fields_set]
     if len(sides) != 1:
         given = " and ".join(sides) or "neither"
         raise InputError(f"{place.key}: got {given}; allowed: exactly one of top and bottom")
-    axis = choice(fields["axis"], place.at("axis"), AXES)
-    spacing = SPACING
-    if "spacing" in fields:
-        spacing = number(fields["spacing"], place.at("spacing"), above=0.0)
     return Layers(
-        axis=axis,
+        axis=fields.axis,
         side=sides[0],
-        count=whole(fields[sides[0]], place.at(sides[0]), least=1),
-        of=parse(fields["of"], place.at("of")) if "of" in fields else Word("all"),
-        spacing=spacing,
+        count=getattr(fields, sides[0]),
+        of=parse(fields.of, place.at("of")),
+        spacing=fields.spacing,
         place=place,
     )

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import ase
 import numpy as np
+from pydantic import Field, PlainValidator, TypeAdapter
 
 from duetto.atoms.periodic import Indices
 from duetto.errors import InputError
 from duetto.partition.regions.region import Region
 from duetto.partition.regions.terms import parse_region
-from duetto.settings.values import Place, choice, mapping, number, shown, suggestion, whole
+from duetto.settings.fields import Length, Section, count, number, real
+from duetto.settings.read import read, read_as
+from duetto.settings.values import Place, shown, suggestion
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,17 @@ class Follow:
         return {"seeds": self.seeds.to_dict(), "core": self.core, "blend": self.blend}
 
 
+class _Follow(Section):
+    seeds: Any
+    core: Length
+    blend: Length
+
+
 def parse_follow(value: object, place: Place) -> Follow:
     """Read the seeds and the two lengths."""
-    fields = mapping(value, place, ["seeds", "core", "blend"])
-    return Follow(
-        seeds=parse_region(fields["seeds"], place.at("seeds")),
-        core=number(fields["core"], place.at("core"), above=0.0),
-        blend=number(fields["blend"], place.at("blend"), above=0.0),
-        place=place,
-    )
+    fields = read(_Follow, value, place)
+    seeds = parse_region(fields.seeds, place.at("seeds"))
+    return Follow(seeds, fields.core, fields.blend, place)
 
 
 @dataclass(frozen=True)
@@ -128,61 +133,73 @@ class Update:
         return {**data, "seeds": self.seeds.to_dict(), **bounds}
 
 
+def _share(value: Any) -> float:
+    share = number(value, above=0.0, unit="")
+    if share > 1.0:
+        raise ValueError("a share of the time, above 0 and up to 1")
+    return share
+
+
+_SHARE = TypeAdapter(Annotated[float, PlainValidator(_share)])
+
+
+class _Update(Section):
+    every: Annotated[int, count(1)]
+    average: Annotated[int, count(0)] = 0
+    ramp: Annotated[int, count(1)] = 1
+    seeds: Any = None
+    enter: Any = 0.5
+    leave: Any = None
+    returned: Any = Field(None, alias="return")
+
+
+class _Return(Section):
+    within: Length
+
+
+class _Bounds(Section):
+    min: Annotated[float, real(unit="")] = -math.inf
+    max: Annotated[float, real(unit="")] = math.inf
+
+
 def parse_update(value: object, place: Place) -> Update:
     """Read how often, how slowly, and by what.
 
     Raises:
         InputError: as everywhere; also where `leave` is not wider than `enter`.
     """
-    known = ["average", "ramp", "seeds", "enter", "leave", "return"]
-    fields = mapping(value, place, ["every"], known)
+    fields = read(_Update, value, place)
+    given = fields.model_fields_set
     seeds = None
-    if "seeds" in fields:
-        seeds = _quantity(fields["seeds"], place.at("seeds"))
-        if "enter" not in fields:
+    if "seeds" in given:
+        seeds = _quantity(fields.seeds, place.at("seeds"))
+        if "enter" not in given:
             raise InputError(f"{place.at('enter').key}: missing; with seeds it takes min, max")
-        enter = _bounds(fields["enter"], place.at("enter"))
-        leave = _bounds(fields.get("leave", fields["enter"]), place.at("leave"))
+        enter = _bounds(fields.enter, place.at("enter"))
+        leave = _bounds(fields.leave, place.at("leave")) if "leave" in given else enter
     else:
-        enter = Bounds(_share(fields.get("enter", 0.5), place.at("enter")))
-        leave = Bounds(_share(fields.get("leave", enter.least), place.at("leave")))
+        enter = Bounds(read_as(_SHARE, fields.enter, place.at("enter")))
+        leave = enter
+        if "leave" in given:
+            leave = Bounds(read_as(_SHARE, fields.leave, place.at("leave")))
     if leave.least > enter.least or leave.most < enter.most:
         raise InputError(
-            f"{place.at('leave').key}: got {shown(fields.get('leave'))}, which is narrower than "
+            f"{place.at('leave').key}: got {shown(fields.leave)}, which is narrower than "
             "enter; allowed: bounds that hold all that enter holds"
         )
-    return Update(
-        every=whole(fields["every"], place.at("every"), least=1),
-        average=whole(fields.get("average", 0), place.at("average"), least=0),
-        ramp=whole(fields.get("ramp", 1), place.at("ramp"), least=1),
-        seeds=seeds,
-        enter=enter,
-        leave=leave,
-        return_within=_return(fields["return"], place.at("return")) if "return" in fields else None,
-    )
-
-
-def _return(value: object, place: Place) -> float:
-    within = mapping(value, place, ["within"])["within"]
-    return number(within, place.at("within"), above=0.0)
+    returned = None
+    if "returned" in given:
+        returned = read(_Return, fields.returned, place.at("return")).within
+    return Update(fields.every, fields.average, fields.ramp, seeds, enter, leave, returned)
 
 
 def _bounds(value: object, place: Place) -> Bounds:
-    fields = mapping(value, place, [], ["min", "max"])
-    if not fields:
+    ends = read(_Bounds, value, place)
+    if not ends.model_fields_set:
         raise InputError(f"{place.key}: neither min nor max is given; at least one is required")
-    ends = {key: number(fields[key], place.at(key), unit="") for key in fields}
-    bounds = Bounds(ends.get("min", -math.inf), ends.get("max", math.inf))
-    if bounds.least > bounds.most:
-        raise InputError(f"{place.key}: min {bounds.least:g} is above max {bounds.most:g}")
-    return bounds
-
-
-def _share(value: object, place: Place) -> float:
-    share = number(value, place, above=0.0, unit="")
-    if share > 1.0:
-        raise place.refuse(value, "a share of the time, above 0 and up to 1")
-    return share
+    if ends.min > ends.max:
+        raise InputError(f"{place.key}: min {ends.min:g} is above max {ends.max:g}")
+    return Bounds(ends.min, ends.max)
 
 
 def _quantity(value: object, place: Place) -> Quantity:
@@ -194,41 +211,44 @@ def _quantity(value: object, place: Place) -> Quantity:
             f"{place.key}: unknown quantity {shown(name)}{suggestion(name, QUANTITIES)}; "
             f"allowed: {', '.join(QUANTITIES)}"
         )
-    return Quantity(str(name), QUANTITIES[name](settings, place.at(name)))
+    fields = read(QUANTITIES[name], settings, place.at(name))
+    return Quantity(str(name), fields.model_dump())
 
 
-def _coordination(value: object, place: Place) -> dict[str, Any]:
-    fields = mapping(value, place, ["cutoff"])
-    return {"cutoff": number(fields["cutoff"], place.at("cutoff"), above=0.0)}
+def _even(value: Any) -> int:
+    if not isinstance(value, int) or value % 2 or not 2 <= value <= 24:
+        raise ValueError("an even number up to 24, such as 12 (fcc)")
+    return value
 
 
-def _centrosymmetry(value: object, place: Place) -> dict[str, Any]:
-    fields = mapping(value, place, ["cutoff"], ["neighbors"])
-    count = whole(fields.get("neighbors", 12), place.at("neighbors"), least=2)
-    if count % 2 or count > 24:
-        raise place.at("neighbors").refuse(count, "an even number up to 24, such as 12 (fcc)")
-    return {"cutoff": number(fields["cutoff"], place.at("cutoff"), above=0.0), "neighbors": count}
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("the name of an array of the structure")
+    return value
 
 
-def _array(value: object, place: Place) -> dict[str, Any]:
-    fields = mapping(value, place, ["name"])
-    if not isinstance(fields["name"], str) or not fields["name"]:
-        raise place.at("name").refuse(fields["name"], "the name of an array of the structure")
-    return {"name": fields["name"]}
+class _Coordination(Section):
+    cutoff: Length
 
 
-def _disagreement(value: object, place: Place) -> dict[str, Any]:
-    fields = mapping(value, place, ["of"], ["shell"])
-    return {
-        "of": choice(fields["of"], place.at("of"), ["energies", "forces"]),
-        "shell": number(fields.get("shell", 3.0), place.at("shell"), above=0.0),
-    }
+class _Centrosymmetry(Section):
+    cutoff: Length
+    neighbors: Annotated[int, PlainValidator(_even)] = 12
 
 
-QUANTITIES = {
-    "coordination": _coordination,
-    "centrosymmetry": _centrosymmetry,
-    "array": _array,
-    "disagreement": _disagreement,
+class _Array(Section):
+    name: Annotated[str, PlainValidator(_name)]
+
+
+class _Disagreement(Section):
+    of: Literal["energies", "forces"]
+    shell: Length = 3.0
+
+
+QUANTITIES: dict[str, type[Section]] = {
+    "coordination": _Coordination,
+    "centrosymmetry": _Centrosymmetry,
+    "array": _Array,
+    "disagreement": _Disagreement,
 }
-"""What seeds may go by, with the reader of its settings. Species are a region of their own."""
+"""What seeds may go by, with its settings. Species are a region of their own."""

@@ -1,10 +1,10 @@
 """From words to w: the complex region and the blend around it."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import ase
 import numpy as np
@@ -16,7 +16,9 @@ from duetto.partition.regions.moving import Follow, Update, parse_follow, parse_
 from duetto.partition.regions.region import Region
 from duetto.partition.regions.resolved import Partition, same_atoms, union
 from duetto.partition.regions.terms import parse_region
-from duetto.settings.values import Place, choice, mapping, number
+from duetto.settings.fields import Length, Section, one_of
+from duetto.settings.read import read
+from duetto.settings.values import Place
 
 PROFILES: dict[str, Callable[[Array], Array]] = {
     "cosine": lambda x: (1 + np.cos(np.pi * x)) / 2,
@@ -68,6 +70,13 @@ class Blend:
         return {"width": self.width, "profile": self.profile}
 
 
+class _Regions(Section):
+    complex: Any = "none"
+    blend: Any = None
+    follow: Any = None
+    update: Any = None
+
+
 @dataclass(frozen=True)
 class Regions:
     """A partition in words, which resolves to one weight per atom of a structure.
@@ -101,18 +110,19 @@ class Regions:
                 the path of keys, what was given and what is allowed.
         """
         place = Place(key, folder=Path(folder))
-        required = [] if isinstance(data, Mapping) and "follow" in data else ["complex"]
-        known = ["complex", "blend", "follow", "update"]
-        fields = mapping(data, place, required, [key for key in known if key not in required])
-        if "follow" in fields and "update" in fields:
+        fields = read(_Regions, data, place)
+        given = fields.model_fields_set
+        if {"follow", "update"} <= given:
             raise InputError(f"{key}: both follow and update are given; allowed: one of them")
+        if not given & {"complex", "follow"}:
+            raise InputError(f"{key}.complex: missing; it is required")
         parsers = {"blend": _parse_blend, "follow": parse_follow, "update": parse_update}
         parts: dict[str, Any] = {
-            name: parse(fields[name], place.at(name))
+            name: parse(getattr(fields, name), place.at(name))
             for name, parse in parsers.items()
-            if fields.get(name) is not None
+            if getattr(fields, name) is not None
         }
-        inner = parse_region(fields.get("complex", "none"), place.at("complex"))
+        inner = parse_region(fields.complex, place.at("complex"))
         return cls(inner, **parts)
 
     def weights(self, atoms: ase.Atoms | Iterable[ase.Atoms]) -> Array:
@@ -187,9 +197,13 @@ def followed(static: Array, seeds: Array, follow: Follow, atoms: ase.Atoms) -> A
     return 1.0 - q
 
 
+class _Blend(Section):
+    width: Length
+    profile: Annotated[str, one_of(PROFILES)] = "cosine"
+
+
 def _parse_blend(value: object, place: Place) -> Blend:
     if value == "none":
         raise InputError(f'{place.key}: got "none"; for an abrupt partition leave blend out')
-    fields = mapping(value, place, ["width"], ["profile"])
-    width = number(fields["width"], place.at("width"), above=0.0)
-    return Blend(width, choice(fields.get("profile", "cosine"), place.at("profile"), [*PROFILES]))
+    fields = read(_Blend, value, place)
+    return Blend(fields.width, fields.profile)

@@ -20,7 +20,7 @@ from duetto.experts.pair import ExpertPair
 from tests.linear_experts import SHAPES, Box, random_expert
 
 EXAMPLE = Path(__file__).parents[3] / "examples/ptco"
-PT = Crystal("Pt", "fcc", 3.97)
+PT = Crystal(symbol="Pt", lattice="fcc", a=3.97)
 SMALL = DistilSettings(
     species=("Pt",), crystal=PT, make=Made(strained=6, rattled=6, vacancy=3), folds=3
 )

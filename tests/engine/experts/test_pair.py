@@ -128,6 +128,25 @@ def test_architecture_round_trips_through_json() -> None:
         assert AllegroArchitecture.from_json(json.loads(json.dumps(a.to_json()))) == a
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"l_max": "2"}, "architecture.l_max: got '2'; allowed: a whole number"),
+        ({"lmax": 2}, "architecture: unknown key 'lmax'"),
+        ({"parity": 1}, "architecture.parity: got 1; allowed: a boolean"),
+        ({"zbl": 3}, "architecture.zbl: got 3; allowed: a mapping"),
+        ({"embedding": {"kind": "gauss"}}, "architecture.embedding.kind: got 'gauss'; allowed: b"),
+        ({"latent": {"width": 1, "nonlinearity": None}}, "architecture.latent.depth: missing"),
+        ({"l_max": 4}, "Allegro hyperparameter l_max: 4 is not supported"),
+    ],
+)
+def test_a_damaged_architecture_is_refused_by_key(change: dict, message: str) -> None:
+    data = json.loads(json.dumps(architecture().to_json()))
+    with pytest.raises(InputError) as caught:
+        AllegroArchitecture.from_json(data | change)
+    assert message in str(caught.value)
+
+
 def test_weights_that_do_not_fit_are_named() -> None:
     a = architecture()
     weights = random_weights(a, 0)

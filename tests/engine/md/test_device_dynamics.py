@@ -229,7 +229,7 @@ def test_evaluating_elsewhere_while_steps_are_under_way(distance: float) -> None
 
 def test_host_takes_every_step_where_the_guard_may_promote() -> None:
     state, p = start()
-    keeper = Keeper.of(Guard("promote"), p)
+    keeper = Keeper.of(Guard(policy="promote"), p)
     assert len(run(state, p, 4, every=2, partition=keeper)) == 4
 
 

@@ -86,9 +86,9 @@ class ToyPotential:
         return float(energy.detach()), -torch.autograd.grad(energy, positions)[0]
 
 
-def keep(potential, *args, **settings):
+def keep(potential, policy="error", **settings):
     """A keeper of the potential's partition, which looks at every step."""
-    return Keeper.of(Guard(*args, **settings), potential)
+    return Keeper.of(Guard(policy=policy, **settings), potential)
 
 
 def step(keeper, positions, potential, number=0, cell=None):

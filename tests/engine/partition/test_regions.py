@@ -514,7 +514,7 @@ BAD = [
     ({"complex": {"layers": {"axis": "z", "top": 1, "bottom": 1}}}, "got top and bottom"),
     ({"complex": {"layers": {"axis": "z", "top": 0}}}, "layers.top: got 0; allowed: a whole"),
     ({"complex": {"layers": {"axis": "z", "n": 2}}}, "layers: unknown key 'n'; allowed: axis, top"),
-    ({"complex": {"file": {"path": ""}}}, "regions.complex.file.array: missing"),
+    ({"complex": {"file": {"path": "a"}}}, "regions.complex.file.array: missing"),
     ({"complex": {"file": {"path": "", "array": "a"}}}, "file.path: got ''; allowed: text"),
     (
         {"complex": {"file": {"path": "a", "array": "a", "value": 1, "threshold": 1}}},
