@@ -182,6 +182,22 @@ def test_time_is_split_where_regions_move(folder: Path, partition: str) -> None:
     assert output(folder, "cut") == output(folder, "whole")
 
 
+@pytest.mark.parametrize(("least", "word"), [(0, "all"), (100, "none")])
+def test_everything_or_nothing_is_a_seed(folder: Path, least: int, word: str) -> None:
+    """The run of one expert, to the last bit."""
+    PARTITIONS["update"] = (
+        "{complex: seeds, update: {every: 5, seeds: {coordination: {cutoff: 3.0}}, "
+        f"enter: {{min: {least}}}}}}}"
+    )
+    PARTITIONS["plain"] = f"{{complex: {word}}}"
+    try:
+        for partition in ("update", "plain"):
+            go(folder, partition, partition, "stages.0.steps=12")
+    finally:
+        del PARTITIONS["update"], PARTITIONS["plain"]
+    assert output(folder, "update") == output(folder, "plain")
+
+
 def test_what_moves_twice_or_not_at_all_is_refused(folder: Path) -> None:
     both = "{complex: all, follow: {seeds: all, core: 2, blend: 2}, update: {every: 3}}"
     misspelt = "update: {every: 5, seeds: {cordination: {cutoff: 3}}, enter: {min: 1}}"
