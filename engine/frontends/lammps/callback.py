@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
 from duetto.environment import usable_cores
@@ -57,7 +58,12 @@ class _Edges(Structure):
 class _Type(Structure):
     """`DuettoType` of pair_duetto.cpp."""
 
-    _fields_: ClassVar = [("present", c_int32), ("weighted", c_int32), ("seed", c_int32)]
+    _fields_: ClassVar = [
+        ("mass", c_double),
+        ("present", c_int32),
+        ("weighted", c_int32),
+        ("seed", c_int32),
+    ]
 
 
 class _Seeds(Structure):
@@ -363,7 +369,9 @@ class Callbacks:
             _array(cutoffs, 2, n_types, n_types)[:] = unified.cutoffs, unified.narrow
             for t, kind in enumerate(unified.types):
                 followed = kind.seed and unified.follow is not None
-                types[t] = _Type(kind.present, kind.weight is None, followed)
+                mass = float(atomic_masses[atomic_numbers.get(kind.symbol, 0)])
+                known = kind.symbol in atomic_numbers
+                types[t] = _Type(mass * known, kind.present, kind.weight is None, followed)
 
         return self._told(work, message, length)
 

@@ -50,6 +50,7 @@ struct DuettoEdges {
 };
 
 struct DuettoType {
+  double mass;         // of the element, amu; 0 where it is none
   int32_t present;     // 0: NULL, of other pair styles alone
   int32_t weighted;    // whether its weights are the atoms' own
   int32_t seed;        // whether weights follow it
@@ -182,7 +183,7 @@ class PairDuetto : public Pair {
       error->all(FLERR, "pair style duetto: use \"pair_coeff * * FILE.duetto NAME …\" with a name "
                         "for each of the {} atom types, such as Pt, Pt_simple or Pt_blend", n);
     cutoffs.assign((size_t) 2 * n * n, 0.0);
-    types.assign(n, {1, 0, 0});
+    types.assign(n, {0.0, 1, 0, 0});
     char message[MESSAGE] = "";
     int failed = callbacks.coeff(id, n, joined(narg - 2, arg + 2).c_str(), cutoffs.data(),
                                  types.data(), message, MESSAGE);
@@ -206,6 +207,8 @@ class PairDuetto : public Pair {
     if (strcmp(update->unit_style, "metal") != 0)
       error->all(FLERR, "pair style duetto computes in eV and Å: use \"units metal\"");
     weights();
+    require_all_neighbors();
+    doubt_order();
     list_of = -1;
     neighbor->add_request(this, NeighConst::REQ_FULL);
   }
@@ -314,6 +317,44 @@ class PairDuetto : public Pair {
       error->all(FLERR, "types called NAME_blend need their weights: "
                         "\"fix blend all property/atom d_duetto ghost yes\"");
     return atom->dvector[index];
+  }
+
+  bool ours(int type) const { return types[type - 1].present; }
+
+  // An expert that misses a neighbour computes another structure.
+  void require_all_neighbors()
+  {
+    bool missing = neighbor->includegroup || neighbor->nex_group || neighbor->nex_mol;
+    for (int k = 0; k < neighbor->nex_type; k++)
+      missing = missing || (ours(neighbor->ex1_type[k]) && ours(neighbor->ex2_type[k]));
+    if (missing)
+      error->all(FLERR, "pair style duetto needs all neighbors of an atom: leave out \"neigh_modify "
+                        "exclude\" and \"include\"; fix setforce 0 0 0 keeps atoms still");
+    int bonded = 0, somewhere = 0;
+    for (int i = 0; i < atom->nlocal && atom->nspecial && !bonded; i++)
+      bonded = ours(atom->type[i]) && atom->nspecial[i][2] > 0;
+    MPI_Allreduce(&bonded, &somewhere, 1, MPI_INT, MPI_MAX, world);
+    for (int k = 1; k <= 3 && somewhere; k++)
+      if (force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
+        error->all(FLERR, "pair style duetto needs all neighbors of an atom, bonded ones, too: use "
+                          "\"special_bonds lj/coul 1 1 1\"");
+  }
+
+  // Names in another order than the types: seen where masses tell.
+  void doubt_order()
+  {
+    if (!atom->mass) return;
+    for (int t = 1; t <= atom->ntypes; t++) {
+      const double named = types[t - 1].mass, has = atom->mass[t];
+      if (named <= 0.0 || (has > 0.7 * named && has < 1.4 * named)) continue;
+      for (const DuettoType &other : types)
+        if (other.mass > 0.0 && has > 0.98 * other.mass && has < 1.02 * other.mass) {
+          if (comm->me == 0)
+            error->warning(FLERR, "Type {} has mass {} and pair_coeff calls it an element of {}: "
+                                  "its names go in the order of the types", t, has, named);
+          break;
+        }
+    }
   }
 
   // Every rank learns where all seeds are, in the order of their numbers.

@@ -32,6 +32,32 @@ SCRIPTS = {
     "count": ("pair_style duetto\npair_coeff * * {pair} Pt\n", "on", "metal"),
     "pairs": ("pair_style duetto\npair_coeff 1 1 {pair} Pt Pt\n", "on", "metal"),
     "blend": ("pair_style duetto\npair_coeff * * {pair} Pt Pt_blend\nrun 0\n", "on", "metal"),
+    "exclude": (
+        "pair_style duetto\npair_coeff * * {pair} Pt Pt\nneigh_modify exclude type 1 1\nrun 0\n",
+        "on",
+        "metal",
+    ),
+    "include": (
+        "pair_style duetto\npair_coeff * * {pair} Pt Pt\ngroup a id 1:9\natom_modify first a\n"
+        "neigh_modify include a\nrun 0\n",
+        "on",
+        "metal",
+    ),
+    "bonds": (
+        "clear\nunits metal\natom_style bond\nlattice fcc 4.0\n"
+        "region box block 0 3 0 3 0 3\ncreate_box 2 box bond/types 1 extra/bond/per/atom 1 "
+        "extra/special/per/atom 4\ncreate_atoms 1 box\nmass * 195.0\nbond_style zero\n"
+        "bond_coeff 1 2.8\ncreate_bonds single/bond 1 1 2\npair_style duetto\n"
+        "pair_coeff * * {pair} Pt Pt\nrun 0\n",
+        "on",
+        "metal",
+    ),
+    "seeds": ("pair_style duetto\npair_coeff * * {pair} Pt_seed Pt\n", "on", "metal"),
+    "follow": ("pair_style duetto follow 3 2\npair_coeff * * {pair} Pt Pt\n", "on", "metal"),
+    "lengths": ("pair_style duetto follow 3 none\n", "on", "metal"),
+    "core": ("pair_style duetto follow -1 2\n", "on", "metal"),
+    "twice": ("pair_style duetto dtype float64 dtype float32\n", "on", "metal"),
+    "value": ("pair_style duetto dtype\n", "on", "metal"),
     "keyword": ("pair_style duetto dytpe float64\n", "on", "metal"),
     "terms": ("pair_style duetto terms quick\npair_coeff * * {pair} Pt Pt\n", "on", "metal"),
     "threads": ("pair_style duetto threads none\n", "on", "metal"),

@@ -13,9 +13,11 @@ import pytest
 
 from duetto.errors import InputError
 from duetto.frontends.lammps import build
+from tests.engine.frontends.lammps.mistakes import BOX
 from tests.engine.frontends.lammps.mpi import ROOT, needs_compiler, needs_lammps, on_ranks
 from tests.pairs import mismatched_pair
 
+MAIN = "import sys; from duetto.cli.main import main; sys.exit(main(sys.argv[1:]))"
 TOLD = {
     "newton": 'needs "newton on"',
     "units": 'use "units metal"',
@@ -24,6 +26,15 @@ TOLD = {
     "count": "1 names for 2 atom types: Pt",
     "pairs": "Pair_coeff must start with * *",
     "blend": 'need their weights: "fix blend all property/atom d_duetto ghost yes"',
+    "exclude": 'leave out "neigh_modify exclude"',
+    "include": 'leave out "neigh_modify exclude" and "include"',
+    "bonds": 'bonded ones, too: use "special_bonds lj/coul 1 1 1"',
+    "seeds": "atom type Pt_seed: weights follow seeds where pair_style duetto has the words follow",
+    "follow": "follow: none of the atom types is a seed, such as Pt_seed",
+    "lengths": "follow 3 none: use follow CORE BLEND, two numbers above 0",
+    "core": "follow -1 2: use follow CORE BLEND",
+    "twice": "dtype is given twice",
+    "value": "dtype has no value",
     "keyword": 'unknown keyword dytpe (did you mean "dtype"?)',
     "terms": "terms 'quick': use one of mixture, fast, slow",
     "threads": "threads none: use auto or a number from 1",
@@ -49,6 +60,21 @@ def test_all_ranks_are_told(made: Any, mistake: str) -> None:
     for told in made.told:
         assert TOLD[mistake] in told[mistake]
         assert told[mistake].startswith("ERROR")
+
+
+@needs_lammps
+@needs_compiler
+def test_names_in_another_order_than_the_types_are_doubted(tmp_path: Path) -> None:
+    """By the masses of the types, which say what they are."""
+    mismatched_pair().save(tmp_path / "p.duetto")
+    text = BOX.format(units="metal", newton="on").replace("mass * 195.0", "mass 1 12.0")
+    text += f"mass 2 195.1\npair_style duetto\npair_coeff * * {tmp_path}/p.duetto Pt C_simple\n"
+    (tmp_path / "swapped.in").write_text(text + "run 0\n")
+    words = ("-c", MAIN, "lammps", str(tmp_path / "swapped.in"), "--", "-log", "none")
+    done = on_ranks(1, *words)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING: Type 1 has mass 12 and pair_coeff calls it an element of 195" in done.stdout
+    assert "WARNING: Type 2 has mass 195.1 and" in done.stdout
 
 
 @needs_lammps
