@@ -20,6 +20,7 @@ from ase import Atoms
 from ase.io.formats import filetype
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from duetto.atoms.unreadable import require_file, unreadable
 from duetto.errors import InputError
 from duetto.settings.values import shown, suggestion
 
@@ -118,12 +119,11 @@ def read_frames(path: str | Path) -> list[Atoms]:
         InputError: the file is missing, has no frame, or ASE cannot read it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file of frames")
+    require_file(path, "file of frames")
     try:
         frames = list(_frames(path))
     except Exception as error:  # ASE's readers raise whatever they meet
-        raise InputError(f"{path}: ASE cannot read it: {error}") from error
+        raise unreadable(str(path), error) from error
     if not frames:
         raise InputError(f"{path}: there are no frames in it")
     return frames

@@ -16,6 +16,7 @@ from ase.constraints import FixAtoms
 from duetto.atoms.describe import name_in
 from duetto.atoms.geometry import AXES, check_geometry_of
 from duetto.atoms.periodic import nearest
+from duetto.atoms.unreadable import require_file, unreadable
 from duetto.errors import InputError
 from duetto.settings.values import suggestion
 
@@ -124,8 +125,7 @@ def fixed_atoms(atoms: Atoms, region: Region | None = None) -> npt.NDArray[np.bo
 
 
 def _read_frame(path: Path, frame: int) -> Atoms:
-    if not path.is_file():
-        raise InputError(f"{path}: no such structure file")
+    require_file(path, "structure file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty")
     import ase.io  # slow to import
@@ -139,7 +139,7 @@ def _read_frame(path: Path, frame: int) -> Atoms:
             return tail[0]
     except Exception as error:  # each of ASE's readers has exceptions of its own
         if frame in (0, -1) or not _is_out_of_range(path, frame):
-            raise InputError(f"{path}, frame {frame}: cannot be read: {_reason(error)}") from error
+            raise unreadable(f"{path}, frame {frame}", error) from error
     count = sum(1 for _ in _frames(path))
     raise InputError(
         f"{path}: frame {frame} is out of range; the file has {count}, "
@@ -160,14 +160,6 @@ def _is_out_of_range(path: Path, frame: int) -> bool:
     except Exception:
         return False
     return not -count <= frame < count
-
-
-def _reason(error: Exception) -> str:
-    # ASE's XYZError is an OSError without a number.
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:200] if text else type(error).__name__
 
 
 def _check_species(atoms: Atoms, where: str, species: Collection[str]) -> None:

@@ -242,7 +242,6 @@ def _from_options(args: argparse.Namespace) -> Inputs:
 
 def _from_config(args: argparse.Namespace) -> Inputs:
     """The user's own run; its device, dtype and backend replace those of the options."""
-    from duetto.atoms.structure import read_structure
     from duetto.environment import choose_device
     from duetto.measure.bench.settings import Case
     from duetto.run.config import load_config
@@ -251,9 +250,7 @@ def _from_config(args: argparse.Namespace) -> Inputs:
     config = load_config(args.config)
     pair = open_pair(config)
     structure = config.structure
-    atoms = read_structure(
-        structure.file, frame=structure.frame, repeat=structure.repeat, species=pair.species
-    )
+    atoms = structure.read(pair.species)
     args.device, args.dtype = str(choose_device(config.device)), config.dtype
     args.backend = config.backend
     name = config.pair_name

@@ -95,7 +95,6 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
     """The run as LAMMPS takes it; the same on every rank."""
     import torch
 
-    from duetto.atoms.structure import read_structure
     from duetto.errors import InputError
     from duetto.frontends.lammps.deck import EXPERTS, Plan
     from duetto.frontends.lammps.system import make_system
@@ -107,8 +106,7 @@ def _prepared(args: argparse.Namespace) -> tuple[RunConfig, ExpertPair, System, 
     config = load_config(args.config, args.overrides)
     _require_translatable(config)
     pair = open_pair(config)
-    where = config.structure
-    atoms = read_structure(where.file, frame=where.frame, repeat=where.repeat, species=pair.species)
+    atoms = config.structure.read(pair.species)
     if config.initial_temperature_K is not None:
         masses = torch.as_tensor(atoms.get_masses(), dtype=torch.float64)
         velocities = maxwell_boltzmann(

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from duetto.atoms.structure import read_structure
 from duetto.demo.comparison import compare
 from duetto.demo.dynamics import NVERecord, begin, nve_steps, run_nve, same_start, warm_up
 from duetto.demo.example import LARGE, RUN, example_folder
@@ -122,9 +121,7 @@ def _compute(
 ) -> Demonstration:
     model = PairModel(config)
     structure = config.structure
-    atoms = read_structure(
-        structure.file, frame=structure.frame, repeat=structure.repeat, species=model.species
-    )
+    atoms = structure.read(model.species)
     weights = config.regions.weights(atoms)
     counts = count_regions(weights)
     species, pbc = atoms.get_chemical_symbols(), atoms.pbc.tolist()

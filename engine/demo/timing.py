@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from duetto.atoms.structure import read_structure
 from duetto.demo.dynamics import begin, progress
 from duetto.errors import InputError
 from duetto.md.loop import Langevin, run_md
@@ -112,10 +111,7 @@ def measure_speed(
         steps_per_rebuild: how long a neighbour list lasts, from a longer run.
         rounds: steps to time per potential.
     """
-    structure = config.structure
-    atoms = read_structure(
-        structure.file, frame=structure.frame, repeat=structure.repeat, species=model.species
-    )
+    atoms = config.structure.read(model.species)
     weights = config.regions.weights(atoms)
     species, pbc = atoms.get_chemical_symbols(), atoms.pbc.tolist()
     of_all = {

@@ -14,7 +14,6 @@ import torch
 from ase import Atoms
 
 from duetto.atoms.periodic import Array, wrap
-from duetto.atoms.structure import read_structure
 from duetto.files import atomic_write
 from duetto.measure.turns import time_in_turns
 from duetto.partition.guard import Guard, Watch
@@ -74,10 +73,7 @@ def start_of_run(config: RunConfig) -> Start:
         InputError: the pair, the structure or the regions cannot be used.
     """
     model = PairModel(config)
-    structure = config.structure
-    atoms = read_structure(
-        structure.file, frame=structure.frame, repeat=structure.repeat, species=model.species
-    )
+    atoms = config.structure.read(model.species)
     return Start(config, model, atoms, start_weights(config.regions, atoms))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from ase import Atoms
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -21,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from duetto.atoms.structure import read_structure
 from duetto.errors import InputError
 from duetto.partition.regions import Regions
 from duetto.partition.regions.region import Region
@@ -104,6 +106,14 @@ class StructureConfig(Section):
         (1, 1, 1),
         description="Copies along each of the three cell vectors.",
     )
+
+    def read(self, species: Collection[str] | None) -> Atoms:
+        """The atoms, all of `species` if given.
+
+        Raises:
+            InputError: see `duetto.atoms.structure.read_structure`.
+        """
+        return read_structure(self.file, frame=self.frame, repeat=self.repeat, species=species)
 
 
 class NVEStage(Section):

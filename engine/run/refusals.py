@@ -66,18 +66,12 @@ def refuse_atoms(config: RunConfig) -> None:
     Raises:
         InputError: as reading and resolving them would.
     """
-    from duetto.atoms.structure import read_structure
     from duetto.partition.update import start_weights
 
     structure = config.structure
     if structure.file.is_file() and structure.file.stat().st_size > MOST_BYTES:
         return
-    atoms = read_structure(
-        structure.file,
-        frame=structure.frame,
-        repeat=structure.repeat,
-        species=_species_of_pair(config),
-    )
+    atoms = structure.read(_species_of_pair(config))
     start_weights(config.regions, atoms)
 
 

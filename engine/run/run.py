@@ -19,7 +19,7 @@ from ase import Atoms
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from duetto.atoms.structure import fixed_atoms, read_structure
+from duetto.atoms.structure import fixed_atoms
 from duetto.errors import InputError, RunStopped
 from duetto.folders import claimed
 from duetto.md.limits import Limits, check
@@ -178,9 +178,7 @@ def _run(
 
 def _start(config: RunConfig, model: Model) -> _Run:
     structure = config.structure
-    atoms = read_structure(
-        structure.file, frame=structure.frame, repeat=structure.repeat, species=model.species
-    )
+    atoms = structure.read(model.species)
     for line in doubts(config, atoms):
         log.warning("%s", line)
     regions, updating = config.regions, None

@@ -36,9 +36,14 @@ def _path_from_folder(value: Any, info: ValidationInfo) -> Path:
     return Path((info.context or {}).get("folder", "."), Path(value).expanduser())
 
 
+def _written(path: Path) -> str:
+    """As a function of its own, for pydantic 2.7 cannot tell the arguments of `str`."""
+    return str(path)
+
+
 Real = Annotated[float, Strict(), AllowInfNan(False)]
 Whole = Annotated[int, Strict(), BeforeValidator(_whole_number)]
-FilePath = Annotated[Path, PlainValidator(_path_from_folder), PlainSerializer(str)]
+FilePath = Annotated[Path, PlainValidator(_path_from_folder), PlainSerializer(_written)]
 
 
 class Section(BaseModel):

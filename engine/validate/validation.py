@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from duetto.atoms.structure import read_structure
 from duetto.environment import package_versions
 from duetto.errors import InputError
 from duetto.experts.pair import ExpertPair
@@ -116,9 +115,7 @@ def _pair(path: Path, crystal: Atoms) -> ExpertPair:
 def _case(config: ValidateConfig, path: Path, name: str, crystal: Atoms) -> Case:
     """All that can be refused is refused here, before anything is computed."""
     pair, structure = _pair(path, crystal), config.structure
-    atoms = read_structure(
-        structure.file, frame=structure.frame, repeat=structure.repeat, species=pair.species
-    )
+    atoms = structure.read(pair.species)
     subject = Subject(pair)
     for weights in (config.regions.weights(atoms), np.ones(len(atoms))):
         subject.potential(atoms, weights)

@@ -175,9 +175,11 @@ def test_bad_frames_are_refused() -> None:
 def test_bad_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file of frames"):
         read_frames(tmp_path / "none.xyz")
+    with pytest.raises(InputError, match="is a folder; name the file of frames in it"):
+        read_frames(tmp_path)
     (tmp_path / "empty.extxyz").write_text("")
     with pytest.raises(InputError, match=r"empty\.extxyz"):
         read_frames(tmp_path / "empty.extxyz")
     (tmp_path / "bad.extxyz.gz").write_bytes(gzip.compress(b"2\n\nNi 0 0\n"))
-    with pytest.raises(InputError, match="ASE cannot read it"):
+    with pytest.raises(InputError, match="it ends after"):
         read_frames(tmp_path / "bad.extxyz.gz")

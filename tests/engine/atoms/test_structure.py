@@ -5,6 +5,7 @@ from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.constraints import FixAtoms, FixBondLength
 
+from duetto.atoms.labels import read_frames
 from duetto.atoms.structure import check_atoms, read_structure
 from duetto.errors import InputError
 
@@ -70,7 +71,7 @@ def test_files_that_cannot_be_read(tmp_path, write, slab):
     assert refusal(read_structure, tmp_path / "none.xyz") == (
         f"{tmp_path / 'none.xyz'}: no such structure file"
     )
-    assert "no such structure file" in refusal(read_structure, tmp_path)
+    assert "is a folder; name the structure file in it" in refusal(read_structure, tmp_path)
     (tmp_path / "empty.xyz").write_text("")
     assert refusal(read_structure, tmp_path / "empty.xyz").endswith("the file is empty")
     for name, content in {
@@ -88,6 +89,24 @@ def test_files_that_cannot_be_read(tmp_path, write, slab):
     whole = write(slab).read_bytes()
     (tmp_path / "cut.xyz").write_bytes(whole[: len(whole) // 2])
     assert "cut.xyz, frame -1: cannot be read" in refusal(read_structure, tmp_path / "cut.xyz")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"2\n\nPt 0 zero 0\nPt 0 0 3\n", "'zero' stands where a number belongs"),
+        (b"hello\nthere\n", "'hello' stands where a whole number belongs, such as the number of"),
+        (b"5\n\nPt 0 0 0\n", "it ends after 1 of 5 atoms"),
+        (bytes(range(128, 256)), "it is no text"),
+    ],
+)
+def test_what_is_wrong_is_said_of_the_file(tmp_path, content, words):
+    """Not what a reader's converter met."""
+    (tmp_path / "a.xyz").write_bytes(content)
+    for read in (read_structure, read_frames):
+        message = refusal(read, tmp_path / "a.xyz")
+        assert message.startswith(str(tmp_path / "a.xyz"))
+        assert words in message
 
 
 def test_species_not_in_the_pair(slab, write):
