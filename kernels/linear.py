@@ -25,6 +25,7 @@ M moments, P pairs, Q triples.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate
 from typing import Any
@@ -147,6 +148,36 @@ class LinearForm:
             numbers = replace(wall.pair, atomic_numbers=wall.pair.atomic_numbers.to(device))
             wall = Wall(numbers, wall.radii.to(device))
         return replace(self, wall=wall, **changes)
+
+
+def gradient_entries(form: LinearForm, order: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradient of the polynomial's part of degree 2 or 3 by each moment, as sparse rows.
+
+    ∂E/∂A_a = … + Σ_k value_k Π factors_k over the entries k of row a.
+
+    Returns:
+        Rows (N,) int64 in ascending order, factors (N, order − 1) int64 and values (T, N) float64;
+        entries that are zero for every type are left out.
+    """
+    pairs = list(zip(form.pair_a.tolist(), form.pair_b.tolist(), strict=True))
+    monomials, table = pairs, form.c2
+    if order == 3:
+        firsts = torch.repeat_interleave(torch.arange(len(pairs)), form.triple_first.diff())
+        thirds = zip(firsts.tolist(), form.triple_c.tolist(), strict=True)
+        monomials, table = [(*pairs[p], c) for p, c in thirds], form.c3
+    found: dict[tuple[int, ...], Tensor] = {}
+    for place, monomial in enumerate(monomials):
+        if not bool(table[:, place].any()):
+            continue
+        for factor, power in Counter(monomial).items():
+            rest = list(monomial)
+            rest.remove(factor)
+            key = (factor, *sorted(rest))
+            found[key] = found.get(key, 0.0) + power * table[:, place]
+    keys = sorted(found)
+    entries = torch.tensor(keys, dtype=torch.int64).reshape(-1, order)
+    values = torch.stack([found[key] for key in keys], dim=1) if keys else table[:, :0]
+    return entries[:, 0].contiguous(), entries[:, 1:].contiguous(), values
 
 
 def compressed(length: Tensor, inner: Tensor) -> Tensor:

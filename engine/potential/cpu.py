@@ -95,6 +95,7 @@ class CPUBackend:
         self._local = local()
         self._pool: ThreadPoolExecutor | None = None
         self._plans: list[_Plan | OnePassPlan] = []
+        self._rows: Array | None = None
         self._kept: dict[tuple[Any, ...], tuple[_Plan | OnePassPlan, list[Any]]] = {}
 
     def listen(self, listener: Listener) -> None:
@@ -245,7 +246,7 @@ class CPUBackend:
         tasks: list[tuple[_Plan | OnePassPlan, int]],
     ) -> None:
         one_pass = any(isinstance(plan, OnePassPlan) for plan, _ in tasks)
-        rows = np.pad(x, ((0, 0), (0, 1))) if one_pass else x
+        rows = self._rows_of_four(x) if one_pass else x
 
         def run(task: tuple[_Plan | OnePassPlan, int]) -> None:
             plan, b = task
@@ -256,6 +257,14 @@ class CPUBackend:
                 self._run(x, box, neighbors, plan, b)
 
         self._in_parallel(run, tasks)
+
+    def _rows_of_four(self, x: Array) -> Array:
+        """Positions (A, 3) as rows x, y, z and nothing, none across two lines of the cache."""
+        if self._rows is None or len(self._rows) != len(x):
+            # torch's memory begins where a line does.
+            self._rows = torch.zeros(len(x), 4, dtype=torch.float64).numpy()
+        self._rows[:, :3] = x
+        return self._rows
 
     def _in_parallel(self, run: Callable[[Any], None], tasks: Sequence[Any]) -> None:
         """Run every task once, on all threads where there is more than one of each."""

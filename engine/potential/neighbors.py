@@ -15,7 +15,7 @@ from torch import Tensor
 
 from duetto.atoms.geometry import check_cell, check_positions
 from duetto.atoms.periodic import complete_basis
-from duetto.kernels.cpu.pairs import walk_neighbors
+from duetto.kernels.cpu.pairs import stayed, walk_neighbors
 
 Array = NDArray[Any]
 
@@ -66,8 +66,7 @@ class NeighborList:
         positions, cell = _on_host(positions), _on_host(cell)
         if self.reference is None or self._cell is None or not np.array_equal(self._cell, cell):
             return False
-        displacement = positions - self.reference
-        return bool(np.einsum("ax,ax->a", displacement, displacement).max() < (self.skin / 2) ** 2)
+        return stayed(positions, self.reference, (self.skin / 2) ** 2)
 
     def rebuild(self, positions: ArrayLike | Tensor, cell: ArrayLike | Tensor) -> None:
         """Search all pairs anew.

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from duetto.kernels.cpu.expert import Workspace
@@ -86,7 +87,9 @@ class OnePassPlan:
             if share is None:
                 return None
             shares.append(share)
-        forces = [np.empty((share.high - share.low, 4)) for share in shares]
+        # torch's memory begins where a line of the cache does: no atom's row crosses one.
+        sizes = [share.high - share.low for share in shares]
+        forces = [torch.empty(size, 4, dtype=torch.float64).numpy() for size in sizes]
         virials = np.empty((parts, 1, 3, 3))
         return cls(job, kernel, order, borders, shares, np.empty(n), virials, forces)
 

@@ -21,22 +21,24 @@ from duetto.kernels.cpu.expert import Chunk, Listener, Workspace
 from duetto.kernels.cpu.linear_embedding import edge_gradients, embed
 from duetto.kernels.cpu.linear_moments import sum_moments
 from duetto.kernels.cpu.linear_polynomial import polynomial
+from duetto.kernels.cpu.pairs import stayed
 from duetto.kernels.cpu.product import registers
 from duetto.kernels.cpu.wall import wall_of_centre, wall_of_edges
-from duetto.kernels.linear import COMPRESSION, LinearForm
+from duetto.kernels.linear import COMPRESSION, LinearForm, gradient_entries
 
 Array = NDArray[Any]
+
+NEAR_SKIN = 0.2
+"""Å by which pairs may be beyond their cutoff and still be looked at in every step."""
 
 MOST_IMAGES = (1 << (blocks.TYPE - blocks.IMAGE)) - 2
 
 
 @functools.cache
 def block_energy(
-    dtype: str, lanes: int, radials: tuple[int, ...], size: int
+    dtype: str, lanes: int, species: int, radials: tuple[int, ...], size: int
 ) -> Callable[..., None]:
-    """Compile `block_energy(type, count, shapes, coefficients, memory, most, nearest, energy)`.
-
-    Energies of a block's centres and the gradients of its edges.
+    """Compile energies of a block's centres and the gradients of its edges.
 
     Args of the compiled function:
         type: of the block's centres.
@@ -47,12 +49,14 @@ def block_energy(
             A, G (1, M, lanes), gY (1, D, lanes).
         most: (S,) OUTPUT, vectors of neighbors of each species.
         nearest: (lanes,) OUTPUT, Å², of the nearest neighbor that has moments.
+        virial: (6, lanes) OUTPUT, see `edge_gradients`.
         energy: (lanes,) OUTPUT, without the shift.
     """
     l_max = len(radials) - 1
     moments = sum(n * (2 * degree + 1) for degree, n in enumerate(radials))
     fill, embedding = blocks.fill(lanes), embed(dtype, lanes, size, l_max)
-    evaluate, adjoint = polynomial(dtype, lanes), edge_gradients(dtype, lanes, radials)
+    evaluate = polynomial(dtype, lanes, species, radials)
+    adjoint = edge_gradients(dtype, lanes, radials)
 
     @compiled
     def kernel(
@@ -63,9 +67,10 @@ def block_energy(
         memory: Any,
         most: Any,
         nearest: Any,
+        virial: Any,
         energy: Any,
     ) -> None:
-        nearest[:] = np.inf
+        nearest[:], virial[:] = np.inf, 0.0
         edges, unit, R, dR, Y, gradient, A, G, gY = memory
         for s in range(count.shape[0]):
             shape = shapes[type, s]
@@ -78,20 +83,23 @@ def block_energy(
         linear, quadratic, cubic = coefficients
         evaluate(type, A, linear, quadratic, cubic, energy, G)
         for s in range(count.shape[0]):
-            adjoint(most[s], unit[s], R[s], dR[s], Y[s], G, s * moments, gY, gradient[s])
+            arrays = unit[s], R[s], dR[s], Y[s]
+            adjoint(most[s], *arrays, G, s * moments, gY, gradient[s], virial)
 
     return kernel
 
 
 @functools.cache
-def from_chunk(dtype: str, lanes: int, radials: tuple[int, ...], size: int) -> Callable[..., None]:
+def from_chunk(
+    dtype: str, lanes: int, species: int, radials: tuple[int, ...], size: int
+) -> Callable[..., None]:
     """Compile what evaluates a chunk of edges, block by block.
 
     `order` (n,) are the chunk's rows by type and `borders` where each block begins in it; `energy`
     (n,) float64 and `gradient` (E, 3) OUTPUT, zero on entry.
     """
     take, give = blocks.take(lanes), blocks.give(lanes)
-    evaluate = block_energy(dtype, lanes, radials, size)
+    evaluate = block_energy(dtype, lanes, species, radials, size)
     T = np.float32 if dtype == "float32" else np.float64
 
     @compiled
@@ -113,12 +121,13 @@ def from_chunk(dtype: str, lanes: int, radials: tuple[int, ...], size: int) -> C
     ) -> None:
         S, num_types = where.shape[0], species_of.shape[0]
         count, most = np.empty((S, lanes), dtype=np.int64), np.empty(S, dtype=np.int64)
+        virial = np.empty((6, lanes), dtype=T)
         found, nearest = np.empty(lanes, dtype=T), np.empty(lanes, dtype=T)
         for block in range(borders.shape[0] - 1):
             centres = order[borders[block] : borders[block + 1]]
             t = types[centres[0]]
             take(rows, pair, vectors, centres, num_types, species_of, memory[0], where, count)
-            evaluate(t, count, shapes, coefficients, memory, most, nearest, found)
+            evaluate(t, count, shapes, coefficients, memory, most, nearest, virial, found)
             for lane in range(centres.shape[0]):
                 energy[centres[lane]] = np.float64(found[lane]) + shift[t]
             for s in range(S):
@@ -129,7 +138,13 @@ def from_chunk(dtype: str, lanes: int, radials: tuple[int, ...], size: int) -> C
 
 @functools.cache
 def from_list(
-    dtype: str, lanes: int, radials: tuple[int, ...], size: int, single: bool, walled: bool
+    dtype: str,
+    lanes: int,
+    species: int,
+    radials: tuple[int, ...],
+    size: int,
+    single: bool,
+    walled: bool,
 ) -> Callable[..., None]:
     """Compile what goes from packed slots to forces in one pass.
 
@@ -139,8 +154,8 @@ def from_list(
     (any, 4), from atom `low` on, and the virial `sums` (3, 3) ADDED TO.
     """
     gather, scatter = blocks.gather(lanes, single), blocks.scatter(lanes)
-    virial = blocks.virial(dtype, lanes)
-    evaluate = block_energy(dtype, lanes, radials, size)
+    add_virial = blocks.add_virial
+    evaluate = block_energy(dtype, lanes, species, radials, size)
     T = np.float32 if dtype == "float32" else np.float64
 
     @compiled
@@ -168,6 +183,7 @@ def from_list(
     ) -> None:
         S = where.shape[0]
         count, most = np.empty((S, lanes), dtype=np.int64), np.empty(S, dtype=np.int64)
+        virial = np.empty((6, lanes), dtype=T)
         found, nearest = np.empty(lanes, dtype=T), np.empty(lanes, dtype=T)
         flat_edges, flat_where = memory[0].reshape(-1), where.reshape(-1)
         for block in range(borders.shape[0] - 1):
@@ -187,11 +203,11 @@ def from_list(
                 flat_where,
                 count,
             )
-            evaluate(t, count, shapes, coefficients, memory, most, nearest, found)
+            evaluate(t, count, shapes, coefficients, memory, most, nearest, virial, found)
             for lane in range(end - begin):
                 energy[begin + lane] = np.float64(found[lane]) + shift[t]
+            add_virial(virial, shares, sums)
             for s in range(S):
-                virial(most[s], memory[0][s], memory[5][s], shares, sums)
                 scatter(count[s], where[s], memory[5][s], these, shares, low, forces)
             if walled:
                 for lane in range(end - begin):
@@ -213,6 +229,41 @@ def from_list(
     return kernel
 
 
+class NearSlots:
+    """The slots of a share that can come within reach while no atom moves by half of NEAR_SKIN.
+
+    A list holds pairs up to its skin, often twice as many as are within the cutoff. What is left
+    out here is beyond every cutoff, and the order stays, so that results do not depend on when the
+    slots were chosen.
+
+    Attributes:
+        rows, slots: as in `ListShare`.
+    """
+
+    def __init__(self, share_rows: Array, share_slots: Array) -> None:
+        """Nothing is chosen yet."""
+        self._all = share_rows, share_slots
+        self.rows, self.slots = np.empty_like(share_rows), np.empty_like(share_slots)
+        self._reference = self._images = np.full((0, 4), np.nan)
+
+    def update(
+        self, positions: Array, images: Array, centres: Array, types: Array, limits: Array
+    ) -> None:
+        """Choose again if an atom has moved too far, or the cell has changed.
+
+        Args:
+            positions: (A, 4) float64. images: (images, 4) float64.
+            centres: (n,) int64. types: (A,) int64.
+            limits: (T, T) float64, squared distances up to which slots are kept.
+        """
+        same = len(positions) == len(self._reference) and np.array_equal(images, self._images)
+        if same and stayed(positions, self._reference, (0.5 * NEAR_SKIN) ** 2):
+            return
+        self._reference, self._images = positions.copy(), images.copy()
+        flat, away = positions.reshape(-1), images.reshape(-1)
+        blocks.keep_near(flat, away, *self._all, centres, types, limits, self.rows, self.slots)
+
+
 @dataclass(frozen=True)
 class ListShare:
     """Centres that one thread evaluates from a neighbor list.
@@ -224,7 +275,8 @@ class ListShare:
         low, high: the atoms that any force goes to are from `low` on and before `high`.
         room: most neighbors of one atom in the list.
         rows, slots: the neighbors, see `linear_blocks.pack_slots`.
-        least, span: (3,) int64, of the shifts in the list.
+        shifts: (images, 3) float64, see `linear_blocks.shifts_of`.
+        near: those of the neighbors that are near enough to matter soon.
     """
 
     centres: Array
@@ -235,8 +287,8 @@ class ListShare:
     room: int
     rows: Array
     slots: Array
-    least: Array
-    span: Array
+    shifts: Array
+    near: NearSlots
 
 
 class CPULinear:
@@ -259,12 +311,16 @@ class CPULinear:
         self.species_of = form.species_of.numpy()
         limits = np.where(self.species_of[None] >= 0, self.cutoff_squared, -1.0)
         self._places = (self.species_of, np.ascontiguousarray(limits))
+        reach = np.where(self.species_of[None] >= 0, form.cutoffs.numpy(), 0.0)
+        if form.wall is not None:
+            reach = np.maximum(reach, form.wall.radii.numpy())
+        self._near_limits = (reach + NEAR_SKIN) ** 2
         self._shapes = _shapes(form).astype(name)
         self._coefficients = _coefficients(form, name)
         self._shift = form.shift.numpy()
         self._wall = _wall(form)
         self._wall_reach = _wall_reach(form, name)
-        arguments = (name, self.lanes, layout.radials, layout.size)
+        arguments = (name, self.lanes, layout.num_species, layout.radials, layout.size)
         self._from_chunk = from_chunk(*arguments)
         self._from_list = from_list(*arguments, form.num_types == 1, form.wall is not None)
 
@@ -356,7 +412,9 @@ class CPULinear:
         low = int(min(centres.min(), others.min(initial=centres[0])))
         high = int(max(centres.max(), others.max(initial=centres[0]))) + 1
         room = int(np.diff(rows).max())
-        return ListShare(centres, types, borders, low, high, room, rows, slots, least, span)
+        near = NearSlots(rows, slots)
+        shifts = blocks.shifts_of(least, span)
+        return ListShare(centres, types, borders, low, high, room, rows, slots, shifts, near)
 
     def add_forces(
         self,
@@ -382,12 +440,14 @@ class CPULinear:
             virial: (3, 3) float64, eV, weighted, ADDED TO.
         """
         memory, where = self._memory(work, share.room)
-        images = blocks.images_of(share.least, share.span, cell)
+        images = np.zeros((len(share.shifts), 4))
+        images[:, :3] = share.shifts @ cell
+        share.near.update(positions, images, share.centres, share.types, self._near_limits)
         self._from_list(
             positions.reshape(-1),
             images.reshape(-1),
-            share.rows,
-            share.slots,
+            share.near.rows,
+            share.near.slots,
             share.centres,
             share.borders,
             weight,
@@ -412,7 +472,7 @@ class CPULinear:
         layout, L = self.form.layout, self.lanes
         S, K = layout.num_species, room + 1  # one more, for what is written and not counted
         D, M = len(layout.radials) ** 2, layout.num_moments
-        widths = {"unit": 4, "R": layout.size, "dR": layout.size, "Y": D}
+        widths = {"unit": 5, "R": layout.size, "dR": layout.size, "Y": D}
         memory = [
             work("linear edges", S, K, L, 4),
             *(work(f"linear {key}", S, K, width, L) for key, width in widths.items()),
@@ -437,30 +497,42 @@ def _shapes(form: LinearForm) -> Array:
 
 def _coefficients(form: LinearForm, name: str) -> tuple[Any, ...]:
     """Linear, quadratic and cubic coefficients as `polynomial` takes them."""
-    M = form.layout.num_moments
-    a, b = form.pair_a, form.pair_b
-    # Without the pairs that only begin a triple.
-    used = (form.c2 != 0).any(dim=0)
-    twice = used & (a != b)
-    row = torch.cat([a[used], b[twice]])
-    column = torch.cat([b[used], a[twice]])
-    diagonal = torch.where(a == b, 2.0, 1.0)
-    value = torch.cat([(form.c2 * diagonal)[:, used], form.c2[:, twice]], dim=1)
-    order = torch.argsort(row * M + column)
-    first = torch.cat(
-        [torch.zeros(1, dtype=torch.int64), torch.bincount(row, minlength=M).cumsum(0)]
-    )
-    quadratic = (first, column[order], value[:, order])
-    triples = form.triple_first.diff() > 0
-    pairs = torch.stack([a[triples], b[triples]], dim=1)
-    counts = form.triple_first.diff()[triples]
-    begin = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
-    cubic = (pairs, begin, form.triple_c, form.c3)
+    rows, factors, values = gradient_entries(form, 3)
+    moments = torch.unique(rows)
+    begin = torch.searchsorted(rows, torch.cat([moments, moments.new_tensor([1 << 62])]))
+    cubic = (moments, begin, factors, values)
     return (
         form.c1.numpy().astype(name),
-        tuple(_plain(tensor, name) for tensor in quadratic),
+        tuple(_plain(matrix, name) for matrix in _quadratic(form)),
         tuple(_plain(tensor, name) for tensor in cubic),
     )
+
+
+def _quadratic(form: LinearForm) -> list[torch.Tensor]:
+    """(T, V, V) by degree 0 … 3, see `linear_polynomial.degree`; empty beyond l_max."""
+    layout = form.layout
+    rows, factors, values = gradient_entries(form, 2)
+    entries = torch.column_stack([rows, factors]).tolist()
+    column = {(a, b): k for k, (a, b) in enumerate(entries)}
+    matrices = []
+    for degree in range(4):
+        size = layout.radials[degree] if degree <= layout.l_max else 0
+        channels = [(s, n) for s in range(layout.num_species) for n in range(size)]
+        matrix = torch.zeros(form.num_types, len(channels), len(channels), dtype=torch.float64)
+        for v, left in enumerate(channels):
+            for w, right in enumerate(channels):
+                places = [
+                    column.pop(
+                        (layout.index(*left, degree, m), layout.index(*right, degree, m)), -1
+                    )
+                    for m in range(2 * degree + 1)
+                ]
+                if places[0] >= 0:
+                    matrix[:, v, w] = values[:, places[0]]
+                    assert bool((values[:, places] == matrix[:, v, w, None]).all())
+        matrices.append(matrix)
+    assert not column, "products of two moments couple equal degrees and components"
+    return matrices
 
 
 def _plain(tensor: torch.Tensor, name: str) -> Array:

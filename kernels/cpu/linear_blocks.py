@@ -18,11 +18,9 @@ import numpy as np
 from duetto.kernels.cpu.compiling import compiled
 from duetto.kernels.cpu.vector import (
     add,
-    component,
     doubled,
     load,
     multiply,
-    multiply_add,
     splat,
     store,
     store_as,
@@ -61,7 +59,7 @@ def pack_slots(
         types: (A,) int64.
         low, span: (3,) int64, least shift along each axis and how many there are.
         rows: (n + 1,) int64 OUTPUT, where each centre's slots begin.
-        slots: (list,) int64 OUTPUT: index, image (see `images_of`) and type.
+        slots: (list,) int64 OUTPUT: index, image (see `shifts_of`) and type.
     """
     zero = ((0 - low[0]) * span[1] - low[1]) * span[2] - low[2]
     to = 0
@@ -79,12 +77,45 @@ def pack_slots(
     return to
 
 
-def images_of(low: Any, span: Any, cell: Any) -> Any:
-    """(images, 4) float64: how far each image of the cell is away, in the order of `pack_slots`."""
+@compiled
+def keep_near(
+    positions: Any,
+    images: Any,
+    rows: Any,
+    slots: Any,
+    centres: Any,
+    types: Any,
+    limits: Any,
+    near_rows: Any,
+    near_slots: Any,
+) -> None:
+    """Slots whose neighbors are within a distance, in their order.
+
+    Args:
+        positions, images, rows, slots, centres, types: as in `gather`, of all centres of a share.
+        limits: (T, T) float64, squared distances by the types of centre and neighbor.
+        near_rows, near_slots: OUTPUT, as `rows` and `slots`.
+    """
+    to = 0
+    for row in range(centres.shape[0]):
+        near_rows[row] = to
+        i = centres[row]
+        for place in range(rows[row], rows[row + 1]):
+            slot = slots[place]
+            j, image = slot & 0xFFFFFFFF, (slot >> IMAGE) & 0xFFFF
+            square = 0.0
+            for axis in range(3):
+                away = positions[4 * j + axis] - positions[4 * i + axis] + images[4 * image + axis]
+                square += away * away
+            near_slots[to] = slot
+            to += square < limits[types[i], slot >> TYPE]
+    near_rows[centres.shape[0]] = to
+
+
+def shifts_of(low: Any, span: Any) -> Any:
+    """(images, 3) float64: by how many cell vectors each image is away, as `pack_slots` counts."""
     shifts = np.stack(np.meshgrid(*map(np.arange, low, low + span), indexing="ij"), axis=-1)
-    images = np.zeros((int(np.prod(span)) + 1, 4))
-    images[1:, :3] = shifts.reshape(-1, 3) @ cell
-    return images
+    return np.concatenate([np.zeros((1, 3)), shifts.reshape(-1, 3)])
 
 
 @functools.cache
@@ -266,45 +297,19 @@ def give(lanes: int) -> Callable[..., None]:
     return kernel
 
 
-@functools.cache
-def virial(dtype: str, lanes: int) -> Callable[..., None]:
-    """Compile `virial(count, edges, gradient, weight, sums)`: sums −= w_i Σ_j r_ij ⊗ g_ij.
+@compiled
+def add_virial(per_centre: Any, weight: Any, sums: Any) -> None:
+    """sums −= w_i Σ_j r_ij ⊗ g_ij, in double precision.
 
-    The neighbors' sums are in the precision of `edges`, those of centres in double.
-
-    Args of the compiled function:
-        count: how many vectors of neighbors there are.
-        edges, gradient: (K, lanes, 4).
+    Args:
+        per_centre: (6, lanes) Σ_j r_ij ⊗ g_ij as xx, yy, zz, yz, xz, xy.
         weight: (≤ lanes,) float64.
         sums: (3, 3) float64, ADDED TO.
     """
-    T = np.float32 if dtype == "float32" else np.float64
-
-    @compiled
-    def kernel(count: int, edges: Any, gradient: Any, weight: Any, sums: Any) -> None:
-        per_centre = np.empty((9, lanes), dtype=T)
-        xx = xy = xz = yx = yy = yz = zx = zy = zz = splat(lanes, T(0.0))
-        for k in range(count):
-            x = component(lanes, edges, (k, 0, 0), 0)
-            y = component(lanes, edges, (k, 0, 0), 1)
-            z = component(lanes, edges, (k, 0, 0), 2)
-            gx = component(lanes, gradient, (k, 0, 0), 0)
-            gy = component(lanes, gradient, (k, 0, 0), 1)
-            gz = component(lanes, gradient, (k, 0, 0), 2)
-            xx, xy, xz = multiply_add(x, gx, xx), multiply_add(x, gy, xy), multiply_add(x, gz, xz)
-            yx, yy, yz = multiply_add(y, gx, yx), multiply_add(y, gy, yy), multiply_add(y, gz, yz)
-            zx, zy, zz = multiply_add(z, gx, zx), multiply_add(z, gy, zy), multiply_add(z, gz, zz)
-        store(per_centre, (0, 0), xx)
-        store(per_centre, (1, 0), xy)
-        store(per_centre, (2, 0), xz)
-        store(per_centre, (3, 0), yx)
-        store(per_centre, (4, 0), yy)
-        store(per_centre, (5, 0), yz)
-        store(per_centre, (6, 0), zx)
-        store(per_centre, (7, 0), zy)
-        store(per_centre, (8, 0), zz)
-        for place in range(9):
-            for lane in range(weight.shape[0]):
-                sums[place // 3, place % 3] -= weight[lane] * np.float64(per_centre[place, lane])
-
-    return kernel
+    for place, (a, b) in enumerate(((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))):
+        found = 0.0
+        for lane in range(weight.shape[0]):
+            found += weight[lane] * np.float64(per_centre[place, lane])
+        sums[a, b] -= found
+        if a != b:
+            sums[b, a] -= found

@@ -44,7 +44,7 @@ def embed(dtype: str, lanes: int, size: int, l_max: int) -> Callable[..., None]:
         edges: (K, lanes, 4), of which the first `count` are taken.
         shape: (4,) 1/cutoff, inner radius, slope and offset of y(x); see `kernels.linear`.
         nearest: (lanes,) INOUT, the least squared distance of each lane.
-        unit: (K, 4, lanes) OUTPUT, r/|r| and 1/|r|.
+        unit: (K, 5, lanes) OUTPUT, r/|r|, 1/|r| and |r|.
         R, dR: (K, size, lanes) OUTPUT, R_n and dR_n/dr.
         Y: (K, D, lanes) OUTPUT.
     """
@@ -71,6 +71,7 @@ def embed(dtype: str, lanes: int, size: int, l_max: int) -> Callable[..., None]:
             store(unit, (k, 1, 0), multiply(y, inverse))
             store(unit, (k, 2, 0), multiply(z, inverse))
             store(unit, (k, 3, 0), inverse)
+            store(unit, (k, 4, 0), r)
             t = multiply(subtract(inner, r), splat(lanes, width))
             t = smaller(larger(t, zero), unity)
             bend = multiply(t, t)
@@ -107,11 +108,13 @@ def embed(dtype: str, lanes: int, size: int, l_max: int) -> Callable[..., None]:
 
 @functools.cache
 def edge_gradients(dtype: str, lanes: int, radials: tuple[int, ...]) -> Callable[..., None]:
-    """Compile `edge_gradients(count, unit, R, dR, Y, G, at, gY, gradient)`.
+    """Compile `edge_gradients(count, unit, R, dR, Y, G, at, gY, gradient, virial)`.
 
     gradient (K, lanes, 4) OUTPUT = dE/dr_ij from G (1, M, lanes) = dE/dA, of which the moments of
     this species begin at `at`; gY (1, D, lanes) is scratch. Harmonics depend on the direction
-    alone: their gradient is projected off it and divided by the distance.
+    alone: their gradient is projected off it and divided by the distance. virial (6, lanes), ADDED
+    TO, is Σ_j r_ij ⊗ dE/dr_ij as xx, yy, zz, yz, xz, xy: a matrix that is symmetric for each
+    centre, because its energy does not change when its surroundings are turned.
     """
     l_max = len(radials) - 1
     project = harmonic_gradient(dtype, lanes, l_max)
@@ -127,35 +130,48 @@ def edge_gradients(dtype: str, lanes: int, radials: tuple[int, ...]) -> Callable
         at: int,
         gY: Any,
         gradient: Any,
+        virial: Any,
     ) -> None:
+        xx, yy = load(lanes, virial, (0, 0)), load(lanes, virial, (1, 0))
+        zz, yz = load(lanes, virial, (2, 0)), load(lanes, virial, (3, 0))
+        xz, xy = load(lanes, virial, (4, 0)), load(lanes, virial, (5, 0))
         for k in range(count):
             along = moments_adjoint(radials, lanes, R, dR, Y, k, G, at, gY)
-            project(unit, k, along, gY, gradient)
+            gx, gy, gz = project(unit, k, along, gY)
+            x, y = load(lanes, unit, (k, 0, 0)), load(lanes, unit, (k, 1, 0))
+            z, inverse = load(lanes, unit, (k, 2, 0)), load(lanes, unit, (k, 3, 0))
+            xx, yy, zz = multiply_add(x, gx, xx), multiply_add(y, gy, yy), multiply_add(z, gz, zz)
+            yz, xz, xy = multiply_add(y, gz, yz), multiply_add(x, gz, xz), multiply_add(x, gy, xy)
+            gx, gy, gz = multiply(gx, inverse), multiply(gy, inverse), multiply(gz, inverse)
+            store_rows(gradient, (k, 0, 0), gx, gy, gz)
+        store(virial, (0, 0), xx)
+        store(virial, (1, 0), yy)
+        store(virial, (2, 0), zz)
+        store(virial, (3, 0), yz)
+        store(virial, (4, 0), xz)
+        store(virial, (5, 0), xy)
 
     return kernel
 
 
 @functools.cache
 def harmonic_gradient(dtype: str, lanes: int, l_max: int) -> Callable[..., None]:
-    """Compile `harmonic_gradient(unit, k, along, gY, gradient)`: see `edge_gradients`.
+    """Compile `harmonic_gradient(unit, k, along, gY)`: |r| dE/dr, see `edge_gradients`.
 
     `along` is dE/d|r| through the radial functions.
     """
 
     @compiled
-    def kernel(unit: Any, k: int, along: Any, gY: Any, gradient: Any) -> None:
+    def kernel(unit: Any, k: int, along: Any, gY: Any) -> tuple[Any, Any, Any]:
         x, y, z = (
             load(lanes, unit, (k, 0, 0)),
             load(lanes, unit, (k, 1, 0)),
             load(lanes, unit, (k, 2, 0)),
         )
         gx, gy, gz = harmonics_slope(l_max, gY, (0, 0, 0), x, y, z)
-        inverse = load(lanes, unit, (k, 3, 0))
         across = multiply_add(gx, x, multiply_add(gy, y, multiply(gz, z)))
-        radial = subtract(along, multiply(across, inverse))
-        gx = multiply_add(gx, inverse, multiply(radial, x))
-        gy = multiply_add(gy, inverse, multiply(radial, y))
-        gz = multiply_add(gz, inverse, multiply(radial, z))
-        store_rows(gradient, (k, 0, 0), gx, gy, gz)
+        radial = subtract(multiply(along, load(lanes, unit, (k, 4, 0))), across)
+        gx, gy = multiply_add(radial, x, gx), multiply_add(radial, y, gy)
+        return gx, gy, multiply_add(radial, z, gz)
 
     return kernel

@@ -102,3 +102,20 @@ def walk_neighbors(
                         found += 1
         if not write:
             first[i + 1] = found
+
+
+@compiled
+def stayed(positions: Any, reference: Any, limit: float) -> bool:
+    """Whether every atom is closer than √limit Å to where it was; not if a position is NaN.
+
+    Args:
+        positions, reference: (A, 3 or more) float64, x, y and z first.
+        limit: Å².
+    """
+    for a in range(positions.shape[0]):
+        x = positions[a, 0] - reference[a, 0]
+        y = positions[a, 1] - reference[a, 1]
+        z = positions[a, 2] - reference[a, 2]
+        if not x * x + y * y + z * z < limit:
+            return False
+    return True

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 import triton
-from numpy.typing import NDArray
 from torch import Tensor
 
-from duetto.kernels.linear import COMPRESSION, LinearForm, MomentLayout
+from duetto.kernels.linear import COMPRESSION, LinearForm, MomentLayout, gradient_entries
 from duetto.kernels.triton import linear as kernels
 from duetto.kernels.triton.expert_launch import (
     EDGE_TILES,
@@ -237,43 +234,18 @@ def _table(form: LinearForm) -> Tensor:
 
 def _polynomial(form: LinearForm) -> dict[str, Any]:
     """The gradient's parts of degrees one, two and three as `linear.polynomial` takes them."""
-    M = form.layout.num_moments
-    pairs = list(zip(form.pair_a.tolist(), form.pair_b.tolist(), strict=True))
-    counts = form.triple_first.diff().tolist()
-    firsts = [pair for pair, count in zip(pairs, counts, strict=True) for _ in range(count)]
-    triples = [(*pair, c) for pair, c in zip(firsts, form.triple_c.tolist(), strict=True)]
-    quadratic = _derivative(pairs, 2, form.c2.numpy(), M)
-    cubic = _derivative(triples, 3, form.c3.numpy(), M)
-    return {
+    given: dict[str, Any] = {
         "linear": form.c1.float().contiguous(),
-        **dict(
-            zip(("quadratic_first", "quadratic_column", "quadratic_value"), quadratic, strict=True)
-        ),
-        **dict(zip(("cubic_first", "cubic_columns", "cubic_value"), cubic, strict=True)),
-        "n_moments": M,
-        "n_quadratic": quadratic[2].shape[1],
-        "n_cubic": cubic[2].shape[1],
+        "n_moments": form.layout.num_moments,
     }
-
-
-def _derivative(
-    monomials: Sequence[tuple[int, ...]], degree: int, values: NDArray[Any], moments: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """By each moment, of Σ value · monomial: rows (M + 1,), factors (d − 1, N), values (T, N)."""
-    found: dict[tuple[int, ...], NDArray[Any]] = {}
-    for place, monomial in enumerate(monomials):
-        if not values[:, place].any():
-            continue
-        for factor, power in Counter(monomial).items():
-            rest = list(monomial)
-            rest.remove(factor)
-            key = (factor, *sorted(rest))
-            found[key] = found.get(key, 0.0) + power * values[:, place]
-    keys = sorted(found)
-    counts = np.bincount([key[0] for key in keys], minlength=moments)
-    first = torch.from_numpy(np.concatenate([[0], counts.cumsum()])).int()
-    # One entry at least, though no row has it: a kernel is given pointers to something.
-    entries = [key[1:] for key in keys] or [(0,) * (degree - 1)]
-    columns = [found[key] for key in keys] or [np.zeros(len(values))]
-    factors = torch.tensor(entries, dtype=torch.int32).T.contiguous()
-    return first, factors, torch.from_numpy(np.stack(columns, axis=1)).float().contiguous()
+    for order, name, columns in ((2, "quadratic", "column"), (3, "cubic", "columns")):
+        rows, factors, values = gradient_entries(form, order)
+        counts = torch.bincount(rows, minlength=form.layout.num_moments)
+        given[f"{name}_first"] = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).int()
+        if not len(rows):
+            # One entry at least, though no row has it: a kernel is given pointers to something.
+            factors, values = factors.new_zeros(1, order - 1), values.new_zeros(len(values), 1)
+        given[f"{name}_{columns}"] = factors.T.int().contiguous()
+        given[f"{name}_value"] = values.float().contiguous()
+        given[f"n_{name}"] = values.shape[1]
+    return given

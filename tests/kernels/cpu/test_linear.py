@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from duetto.kernels.cpu.expert import Chunk, Workspace
-from duetto.kernels.cpu.linear import CPULinear
+from duetto.kernels.cpu.linear import CPULinear, ListShare
 from duetto.kernels.linear import LinearForm, atomic_energies
 from tests.linear_experts import SHAPES, Box, random_expert
 
@@ -73,6 +73,37 @@ def test_chunk_of_edges(shape: str, dtype: torch.dtype) -> None:
     np.add.at(forces, j, -weighted)
     assert_near(energy, energies, RELATIVE[dtype])
     assert_near(forces, expected, RELATIVE[dtype])
+
+
+def test_what_is_near_is_chosen_again_when_atoms_move_or_the_cell_changes() -> None:
+    """Slots left out are beyond every cutoff: a fresh share gives the same bits."""
+    form = random_expert("three species, one without moments, wall").form()
+    box, dtype = Box(form), torch.float64
+    kernel, lists = CPULinear(form, dtype), box.neighbors
+    order, _ = kernel.blocks(box.types, np.arange(len(box.types)))
+
+    def share() -> ListShare:
+        made = kernel.share(order, box.types, lists.first, lists.neighbor, lists.shift)
+        assert made is not None
+        return made
+
+    def evaluate(share: ListShare, x: np.ndarray, cell: np.ndarray) -> np.ndarray:
+        forces = np.zeros((share.high - share.low, 4))
+        rows = np.pad(x, ((0, 0), (0, 1)))
+        weight, found = np.ones(len(order)), np.empty(len(order))
+        kernel.add_forces(
+            Workspace(dtype), rows, cell, share, weight, found, forces, np.zeros((3, 3))
+        )
+        return forces
+
+    old, rng, chosen = share(), np.random.default_rng(1), set()
+    for step in (0.0, 0.02, 0.08, 0.19):
+        x = box.positions + rng.uniform(-step, step, box.positions.shape) / 3**0.5
+        cell = box.cell * (1.0 + 1e-3 * (step > 0.1))
+        np.testing.assert_array_equal(evaluate(old, x, cell), evaluate(share(), x, cell))
+        chosen.add(int(old.near.rows[-1]))
+        assert old.near.rows[-1] < old.rows[-1]
+    assert len(chosen) > 1
 
 
 def test_neighbors_of_unknown_species_are_left_out() -> None:
