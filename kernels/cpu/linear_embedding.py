@@ -155,7 +155,7 @@ def edge_gradients(dtype: str, lanes: int, radials: tuple[int, ...]) -> Callable
 
 
 @functools.cache
-def harmonic_gradient(dtype: str, lanes: int, l_max: int) -> Callable[..., None]:
+def harmonic_gradient(dtype: str, lanes: int, l_max: int) -> Callable[..., Any]:
     """Compile `harmonic_gradient(unit, k, along, gY)`: |r| dE/dr, see `edge_gradients`.
 
     `along` is dE/d|r| through the radial functions.
