@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import TypeAdapter
 
+from duetto.partition.extrapolation import find_extrapolating
 from duetto.partition.regions.atomic import OneOrMore
 from duetto.partition.rules import (
     Configuration,
@@ -28,7 +29,7 @@ from duetto.partition.rules import (
 )
 from duetto.partition.search import Search
 from duetto.partition.start import start_of
-from duetto.settings.fields import Length, Section, one_of
+from duetto.settings.fields import Length, Section, one_of, real
 from duetto.settings.read import read, read_as
 from duetto.settings.values import Place
 
@@ -55,6 +56,8 @@ class Guard(Section):
         lost: an atom is `lost_distance` outside the space that the atoms filled at the start,
             along a direction that is not periodic.
         position: a position is not finite.
+        extrapolation: an atom that LF computes has a moment outside the range that LF's fit has
+            seen (linear LF), by more than `extrapolation` widths of that range.
 
     Attributes:
         policy: `error` stops the run, `warn` logs each atom once, `promote` gives the atoms to HF
@@ -64,12 +67,14 @@ class Guard(Section):
         shell: Å around a watched atom in which no atom may have w = 0; None: LF's cutoff, or
             `MOTION` less than the start allows if that is shorter.
         lost_distance: Å.
+        extrapolation: how far outside is too far; None: nobody looks.
     """
 
     policy: Annotated[str, one_of(POLICIES)] = "error"
     watched: OneOrMore | None = None
     shell: Length | None = None
     lost_distance: Length = 100.0
+    extrapolation: Annotated[float, real(above=-1.0, limit=1e3, unit="")] | None = None
 
     @classmethod
     def from_config(cls, value: object) -> Guard:
@@ -137,6 +142,8 @@ class Watch:
             find_unseen(now, self._pair, self._unseen),
             find_in_shell(now, self.start, self._in_shell),
         ]
+        if self.guard.extrapolation is not None:
+            found.append(find_extrapolating(now, self._pair, self.guard.extrapolation))
         return [finding for finding in found if finding is not None]
 
     def _begin(self, now: Configuration) -> Start:

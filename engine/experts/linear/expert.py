@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from ase.data import atomic_numbers
+from numpy.typing import NDArray
 from torch import Tensor
 
 from duetto.errors import InputError
@@ -15,7 +16,9 @@ from duetto.experts.base import Edges, site_gradients
 from duetto.experts.linear.basis import basis_of
 from duetto.experts.linear.description import LinearDescription
 from duetto.kernels.folded import ZBLPair
-from duetto.kernels.linear import LinearForm, Wall, atomic_energies
+from duetto.kernels.linear import LinearForm, Wall, atomic_energies, radial_functions
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,51 @@ class LinearExpert:
             )
             gradient = site_gradients(energies, vectors)
         return energies.detach().double(), gradient
+
+    def excess(
+        self, species: Sequence[str], centre: Array, others: Sequence[str], distance: Array
+    ) -> Array:
+        """How far moments of degree 0 are outside what the fit has seen, in widths of that range.
+
+        Args:
+            species: (C,) symbols of the centres.
+            centre: (E,) int64, the centre of each edge.
+            others: (E,) symbols of the neighbors; those without moments add nothing.
+            distance: (E,) Å; edges beyond the cutoff add nothing.
+
+        Returns:
+            (C, V) in the order of `MomentLayout.scalar`, not above zero within the range; −∞ for a
+            centre whose species was none in the fit.
+        """
+        d, form = self.description, self.form()
+        number = {name: t for t, name in enumerate(d.species)}
+        types = torch.tensor([number.get(name, -1) for name in species], dtype=torch.int64)
+        row, other = torch.from_numpy(centre), torch.tensor([number.get(n, -1) for n in others])
+        kept = (types[row] >= 0) & (other >= 0)
+        row, other, length = row[kept], other[kept], torch.from_numpy(distance)[kept]
+        pair, count = (types[row], other), d.radials[0]
+        radial = radial_functions(length, form.cutoffs[pair], form.inner[pair], d.layout.size)
+        place = form.species_of[other]
+        counted = place >= 0
+        moments = radial.new_zeros(len(types) * len(d.neighbors), count)
+        flat = row * len(d.neighbors) + place
+        moments.index_add_(0, flat[counted], radial[counted, :count])
+        low, high = self.seen[types.clamp(min=0)].unbind(dim=1)
+        # A fit to one perfect crystal has seen one value alone: its rounding is no finding.
+        width = (high - low).clamp(min=1e-6)
+        values = moments.view(len(types), -1)
+        outside = torch.maximum(low - values, values - high) / width
+        known = (types >= 0)[:, None] & ~outside.isnan()
+        return torch.where(known, outside, -torch.inf).numpy()
+
+    def name_moment(self, species: str, place: int, excess: float) -> str:
+        """In words, that a centre's moment at `place` of V is outside the range by `excess`."""
+        s, n = divmod(place, self.description.radials[0])
+        low, high = self.seen[self.description.species.index(species), :, place].tolist()
+        return (
+            f"its moment of {self.description.neighbors[s]}, radial function {n}, is outside "
+            f"{low:.3g} to {high:.3g}, what the fit has seen, by {excess:.2g} of that range"
+        )
 
     def form(self) -> LinearForm:
         """The polynomial in the moments that kernels evaluate, float64."""

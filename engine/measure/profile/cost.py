@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from duetto.kernels.cpu.expert import CPUExpert
+from duetto.kernels.cpu.linear import CPULinear
+from duetto.kernels.linear import gradient_entries
 
 _ACTIVATION = 31
 """Operations of one SiLU with its derivative: an exponential of degree 7, a division, products."""
@@ -69,6 +71,8 @@ def stage_costs(expert: object) -> dict[str, StageCost]:
 
     Kernels whose operations nobody has counted have none, and no floor.
     """
+    if isinstance(expert, CPULinear):
+        return _linear(expert)
     if not isinstance(expert, CPUExpert):
         return {}
     costs = _Costs(expert)
@@ -76,6 +80,28 @@ def stage_costs(expert: object) -> dict[str, StageCost]:
     for layer in range(expert.L):
         stages |= costs.layer(layer)
     return stages
+
+
+def _linear(expert: CPULinear) -> dict[str, StageCost]:
+    """A linear expert's one pass, and the same from edges that others have gathered."""
+    layout, size = expert.form.layout, expert.dtype.itemsize
+    D, M = len(layout.radials) ** 2, layout.blocks[-1]
+    quadratic, cubic = (len(gradient_entries(expert.form, order)[0]) for order in (2, 3))
+    distance, compression, envelope = 11, 15, 12
+    radial, harmonics = 10 * layout.size, {1: 0, 4: 3, 9: 24, 16: 62}[D]
+    adjoint = 4 * M + 2 * D + {1: 0, 4: 25, 9: 60, 16: 130}[D] + 12
+    edge = distance + compression + envelope + radial + harmonics + 2 * M + adjoint
+    centre = 2 * quadratic + 4 * cubic + 4 * layout.num_moments
+    scatter, position, force, slot = 6, 24, 48, 8
+    return {
+        "linear/one_pass": StageCost(
+            Amount(edge + scatter + 6, bytes=slot + position + force),
+            Amount(centre + 12, bytes=position + force + 8),
+        ),
+        "linear/energy_and_gradient": StageCost(
+            Amount(edge, bytes=6 * size + _INDEX_BYTES), Amount(centre, bytes=8)
+        ),
+    }
 
 
 class _Costs:

@@ -20,6 +20,7 @@ from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.allegro.folding import random_weights
 from duetto.experts.pair import ExpertPair
 from duetto.kernels.cpu.expert import CPUExpert, Listener
+from duetto.kernels.cpu.linear import CPULinear
 from duetto.measure.bench.agreement import tensors
 from duetto.measure.bench.architectures import architecture_named, random_pair
 from duetto.measure.bench.edges import count_edges
@@ -34,6 +35,7 @@ from duetto.measure.profile.show import as_json, as_text, draw, write_trace
 from duetto.potential.cpu import CPUBackend
 from duetto.potential.mixture import Potential
 from duetto.potential.reference import ReferenceBackend
+from tests.linear_experts import random_expert
 
 STAGES = ["neighbours", "embedding", "layer 0", "layer 1", "readout", "scatter", "integration"]
 
@@ -48,6 +50,19 @@ def potential(atoms: Atoms) -> Potential:
     pair = random_pair("hf32", "lf16", hf_r_max=5.0, lf_r_max=4.5, species=("Pt", "C", "O"), seed=4)
     weights = complex_weights(atoms, 0.3, blend=3.5)
     return Potential(pair, atoms.get_chemical_symbols(), weights, atoms.pbc)
+
+
+def test_linear_experts_have_a_count_and_a_floor() -> None:
+    """Every stage that a linear LF reports is counted, by the operations of its formulas."""
+    kernel = CPULinear(random_expert("one species, l_max 2").form(), torch.float32)
+    costs = stage_costs(kernel)
+    assert set(costs) == {"linear/one_pass", "linear/energy_and_gradient"}
+    one_pass = costs["linear/one_pass"]
+    # 45 moments cost two operations each on the way there and four on the way back.
+    assert 6 * 45 < one_pass.edge.flops < 12 * 45
+    # 225 pairs and 75 entries of the gradient of 35 products of three.
+    assert 2 * 225 + 4 * 75 < one_pass.centre.flops < 4 * 225 + 8 * 75
+    assert Peaks(1, 100.0, 50.0, 10.0).floor_ms(one_pass.edge.flops, 0.0, streams=False) > 0.0
 
 
 @pytest.fixture(scope="module")
