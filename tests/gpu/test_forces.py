@@ -8,10 +8,11 @@ import torch
 from ase import Atoms
 
 from tests.gpu.systems import in_float64, layered, on_gpu, random_pair, system, tensors
+from tests.tolerances import FLOAT32
 
-TOLERANCE = {"fp32": 1e-5, "bf16x3": 2e-4}
-"""Of the largest force. Float32 rounds to 6e-8 and a force sums some hundred terms of both signs;
-bf16x3 rounds each product to 2⁻¹⁶ = 1.5e-5, through some ten layers there and back."""
+TOLERANCE = {"fp32": FLOAT32, "bf16x3": 2e-4}
+"""Of the largest force; bf16x3 rounds each product to 2⁻¹⁶ = 1.5e-5, through some ten layers there
+and back."""
 
 
 def errors(atoms: Atoms, got, expected) -> tuple[float, float, float]:

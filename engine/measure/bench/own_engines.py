@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from duetto.frontends.ase import DuettoCalculator
 from duetto.measure.bench.agreement import check_with_reference, tensors
 from duetto.measure.bench.edges import Counts, mixture_edges
-from duetto.measure.bench.settings import Array, BenchSettings, Candidate, Case
+from duetto.measure.bench.settings import Array, BenchSettings, Candidate, Case, Step
 from duetto.partition.regions import Partition
+from duetto.potential.base import Propagating, Start
 from duetto.potential.mixture import Potential
 
 
@@ -77,12 +80,32 @@ def _through_potential(
         interface="model",
         backend=potential.backend.name,
         edges_by_role=mixture_edges(counts, weights),
-        step=lambda: potential.evaluate(positions, cell),
+        step=_step_of(potential, positions, cell),
         force_error=check_with_reference(potential, case.atoms),
         checked_against="reference",
         lists={"list": lambda: potential.rebuild(positions, cell)},
         weights=weights,
     )
+
+
+def _step_of(potential: Potential, positions: Tensor, cell: Tensor) -> Step:
+    """What is timed of the bare potential.
+
+    Where a backend takes whole steps on its device, one of those, as a run has it: an evaluation
+    for the host launches kernel after kernel and copies results, and small systems would show that
+    alone. Its timestep is 0, so that the atoms stay where they are.
+    """
+    if not isinstance(potential.backend, Propagating):
+        return lambda: potential.evaluate(positions, cell)
+    forces = potential.evaluate(positions, cell).forces
+    at_rest, ones = torch.zeros_like(positions), torch.ones_like(positions[:, 0])
+    run = potential.propagator(Start(positions, at_rest, forces, cell, ones, step=0), 0.0)
+
+    def step() -> None:
+        run.launch(1)
+        run.finish()
+
+    return step
 
 
 def _through_ase(

@@ -29,8 +29,9 @@ class Row:
         n_edges: pairs within the cutoff that this engine evaluates, both directions counted.
         complex_fraction: share of the atoms that the HF expert computes.
         engine: mixture, full_hf, full_lf, nequip_eager or nequip_aoti.
-        interface: `model` is the potential itself with a neighbour list that is still valid; `ase`
-            and `torch_sim` are whole calls of the calculators, with whatever they do about lists.
+        interface: `model` is the potential itself with a neighbour list that is still valid, on a
+            device that takes whole steps one of those; `ase` and `torch_sim` are whole calls of the
+            calculators, with whatever they do about lists.
         backend, device, dtype, threads: what computed it.
         step_ms_median, step_ms_min: one evaluation of energy, forces and virial.
         cpu_ms_min: processor time of the fastest round, all threads together: what is left of the

@@ -24,10 +24,10 @@ from duetto.potential.terms import Term
 from duetto.potential.triton import DeviceList, TritonBackend
 from tests.pairs import high_fidelity, low_fidelity, mismatched_pair
 from tests.structures import structures
+from tests.tolerances import FLOAT32
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-TOLERANCE = 1e-5
-"""Of the largest force: float32 rounds to 6e-8, a force sums some hundred terms of both signs."""
+TOLERANCE = FLOAT32
 
 
 def covered_by_torch() -> ExpertPair:

@@ -21,9 +21,9 @@ from tests.kernels.triton.expert_cases import (
     surroundings,
     work_list,
 )
+from tests.tolerances import FLOAT32
 
-FP32_TOLERANCE = 1e-5
-"""Relative to the largest force: sums of some 10³ float32 terms of either sign, at 6e-8 each."""
+FP32_TOLERANCE = FLOAT32
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -17,9 +17,9 @@ from tests.kernels.triton.expert_cases import (
     surroundings,
     work_list,
 )
+from tests.tolerances import FLOAT32
 
-TOLERANCE = 1e-5
-"""As for the kernels themselves."""
+TOLERANCE = FLOAT32
 
 
 def energies_of(packed: PackedExpert, vectors: torch.Tensor, edges: Surroundings) -> torch.Tensor:
