@@ -31,7 +31,7 @@ LAUNCH = {"enable_fp_fusion": False}
 """No contraction: weights are the same on every machine."""
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@triton.jit(do_not_specialize=["n_rows"], do_not_specialize_on_alignment=["positions"])
 def follow_seeds(
     positions,
     atoms,
@@ -70,7 +70,7 @@ def follow_seeds(
     tl.store(q + atom, left, mask=mask)
 
 
-@triton.jit(do_not_specialize=["n_rows"])
+@triton.jit(do_not_specialize=["n_rows"], do_not_specialize_on_alignment=["positions"])
 def pull_on_seeds(
     positions,
     atoms,

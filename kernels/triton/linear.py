@@ -31,6 +31,8 @@ COUNTED = [
 ]  # fmt: skip
 PLANNED = ["first", "n_moments", "n_quadratic", "n_cubic", "columns"]
 """Arguments of the kernels whose values nothing is compiled for."""
+LISTED = ["rows", "count"]
+"""Those that begin anywhere in a list: nothing is compiled for where in memory they do."""
 
 _WIDTH = tl.constexpr(COMPRESSION)
 _PAIR = tl.constexpr(PAIR)
@@ -249,7 +251,7 @@ def store_gradient(
     tl.store(z, gz, mask=mask)
 
 
-@triton.jit(do_not_specialize=COUNTED)
+@triton.jit(do_not_specialize=COUNTED, do_not_specialize_on_alignment=LISTED)
 def moments(
     rows, count, first, rowptr, vectors, stride, neighbor_types, row_types, table, species_of,
     n_types, n_species, per_species, begin_1, begin_2, begin_3, scratch, columns, wall_energy,
@@ -309,7 +311,7 @@ def moments(
         tl.store(wall_energy + column, energy, mask=listed)
 
 
-@triton.jit(do_not_specialize=PLANNED)
+@triton.jit(do_not_specialize=PLANNED, do_not_specialize_on_alignment=LISTED)
 def polynomial(
     rows, count, first, row_types, linear, quadratic_first, quadratic_column, quadratic_value,
     cubic_first, cubic_columns, cubic_value, n_moments, n_quadratic, n_cubic, scratch, columns,
@@ -356,7 +358,7 @@ def polynomial(
     tl.store(energies + row, energy.to(tl.float64) + tl.load(shift + types), mask=listed)
 
 
-@triton.jit(do_not_specialize=COUNTED)
+@triton.jit(do_not_specialize=COUNTED, do_not_specialize_on_alignment=LISTED)
 def adjoint(
     rows, count, first, rowptr, vectors, stride, neighbor_types, row_types, table, species_of,
     n_types, n_species, per_species, begin_1, begin_2, begin_3, gradient, columns, gradients,

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+import torch
 
 from duetto.kernels.linear import MomentLayout
 from duetto.kernels.triton import linear
-from duetto.kernels.triton.expert_launch import interpreted
 from duetto.kernels.triton.expert_offline import Resources, _dump, _processor_seconds, _resources
 from duetto.kernels.triton.linear_launch import BLOCK, LAUNCH, constants_of
+from duetto.kernels.triton.offline import compiling_for
 
 KINDS = ("moments", "polynomial", "adjoint")
 
-_POINTERS = {
-    "rows": "*i32",
-    "count": "*i32",
-    "rowptr": "*i64",
-    "neighbor_types": "*i32",
-    "row_types": "*i32",
-    "species_of": "*i32",
-    "quadratic_first": "*i32",
-    "quadratic_column": "*i32",
-    "cubic_first": "*i32",
-    "cubic_columns": "*i32",
-    "shift": "*fp64",
-    "energies": "*fp64",
+_POINTERS: dict[str, torch.dtype] = {
+    "rows": torch.int32,
+    "count": torch.int32,
+    "rowptr": torch.int64,
+    "neighbor_types": torch.int32,
+    "row_types": torch.int32,
+    "species_of": torch.int32,
+    "quadratic_first": torch.int32,
+    "quadratic_column": torch.int32,
+    "cubic_first": torch.int32,
+    "cubic_columns": torch.int32,
+    "shift": torch.float64,
+    "energies": torch.float64,
 }
 
 
@@ -47,24 +44,20 @@ def compile_linear(
     Raises:
         RuntimeError: Triton interprets in this process, so that it cannot compile.
     """
-    if interpreted():
-        raise RuntimeError("unset TRITON_INTERPRET to compile kernels")
     function = getattr(linear, kind)
-    names = list(inspect.signature(function.fn).parameters)
     constants = constants_of(layout, exponent)[0] | {"BLOCK": BLOCK}
-    constants = {name: value for name, value in constants.items() if name in names}
     integers = {*linear.COUNTED, *linear.PLANNED}
-    signature: dict[str, Any] = {
-        name: "constexpr"
+    arguments = {
+        name: constants[name]
         if name in constants
-        else "i32"
+        else 0
         if name in integers
-        else _POINTERS.get(name, "*fp32")
-        for name in names
+        else _POINTERS.get(name, torch.float32)
+        for name in inspect.signature(function.fn).parameters
     }
-    source = ASTSource(fn=function, signature=signature, constexprs=constants)
     start = _processor_seconds()
-    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=LAUNCH)
+    with compiling_for(capability):
+        compiled = function.warmup(*arguments.values(), grid=(1,), **LAUNCH)
     seconds = _processor_seconds() - start
     usage, code = _dump(compiled.asm["cubin"])
     warps = LAUNCH["num_warps"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from duetto.kernels.triton.dynamics import Dynamics, Thermostat
+from duetto.kernels.triton.following import SeedsByAtom
 from duetto.kernels.triton.mixture import Mixture
 from duetto.kernels.triton.neighbor_list import NeighborList
 from duetto.kernels.triton.offline import Compilation, compiling_for
@@ -19,7 +21,10 @@ CELL_CAPACITIES = (16, 32, 64)
 def compile_step(
     capability: int, *, cell_capacities: Sequence[int] = CELL_CAPACITIES, far: bool = False
 ) -> list[Compilation]:
-    """Compile all kernels of a step but the experts': list, forces, integration, thermostat.
+    """Compile all kernels of a step but the experts'.
+
+    Those are the list's, the forces', the integrator's and thermostat's, and those of weights that
+    follow atoms.
 
     Args:
         capability: of the chip.
@@ -51,6 +56,10 @@ def _launch_step(cell_capacity: int, far: bool, bath: Thermostat | None) -> None
     neighbors.check_displacements(positions)
     neighbors.rebuild(positions)
     run._step()
+    one, vector = np.zeros(1, dtype=np.int64), np.zeros((1, 3))
+    following = SeedsByAtom.of(one, one, vector, 1.0, 1.0, "cpu")
+    q = following.follow(positions, positions[:, 0])
+    following.pull(positions, q, q, neighbors.flags)
 
 
 class _Nothing:

@@ -14,23 +14,31 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from triton.runtime.jit import JITFunction
 
+from duetto.kernels.linear import LinearForm
 from duetto.kernels.triton.dynamics import Dynamics, Thermostat
 from duetto.kernels.triton.expert_launch import ExpertKernels, WorkList, kernel_kinds
 from duetto.kernels.triton.expert_offline import compile_kernel
 from duetto.kernels.triton.expert_packing import pack
 from duetto.kernels.triton.expert_spec import kernel_spec
+from duetto.kernels.triton.flags import N_FLAGS
+from duetto.kernels.triton.following import SeedsByAtom
+from duetto.kernels.triton.linear_launch import LinearKernels
+from duetto.kernels.triton.linear_offline import KINDS, compile_linear
 from duetto.kernels.triton.mixture import Mixture
 from duetto.kernels.triton.neighbor_list import NeighborList
 from duetto.kernels.triton.offline import Compilation, compiling_for
 from duetto.kernels.triton.step_offline import compile_step
 from tests.kernels.triton.expert_cases import folded_expert, surroundings
+from tests.linear_experts import random_expert
 
 CAPABILITY = 90
 TILE = 16
 EXPERTS = [folded_expert(types=("Pt",)), folded_expert(types=("Pt",), num_layers=2)]
+LINEAR = random_expert("one species, l_max 2").form()
 SIZES = (1, 16, 50, 129)
 """Atoms: 1 and multiples of 16 are the numbers that Triton would make code of their own for."""
 
@@ -41,6 +49,8 @@ def offline() -> dict[str, Any]:
             spec = kernel_spec(expert)
             for kind in kernel_kinds(spec):
                 compile_kernel(spec, kind, TILE, "bf16x3", CAPABILITY)
+        for kind in KINDS:
+            compile_linear(LINEAR.layout, kind, exponent_of(LINEAR), CAPABILITY)
     return {"kernels": plain([*compiled, *compile_step(CAPABILITY, cell_capacities=(16,))])}
 
 
@@ -50,8 +60,10 @@ def run() -> dict[str, Any]:
 
     def noted(self: JITFunction, *args: Any, **kwargs: Any) -> Any:
         seen = arguments.setdefault(self.fn.__name__, {"integers": [], "specialised": []})
-        for parameter, value in zip(self.params, args, strict=False):
-            if isinstance(value, int):
+        names = [parameter.name for parameter in self.params]
+        given = dict(zip(names, args, strict=False)) | kwargs
+        for parameter in (one for one in self.params if not one.is_constexpr):
+            if isinstance(given[parameter.name], int):
                 seen["integers"].append(parameter.name)
                 if not parameter.do_not_specialize:
                     seen["specialised"].append(parameter.name)
@@ -64,6 +76,7 @@ def run() -> dict[str, Any]:
             for bath in (None, Thermostat(0.025, 0.01, seed=1)):
                 take_steps(n_atoms, bath)
             evaluate_experts(n_atoms)
+            follow(n_atoms)
             counts.append(len(compiled))
     return {"kernels": plain(compiled), "counts": counts, "arguments": arguments}
 
@@ -85,14 +98,27 @@ def take_steps(n_atoms: int, bath: Thermostat | None) -> None:
 
 
 def evaluate_experts(n_rows: int) -> None:
-    for expert in EXPERTS:
-        edges = surroundings(expert, (5,) * n_rows)
-        kernels = ExpertKernels(pack(expert), "bf16x3", max_centres=100)
+    experts = [(one, ExpertKernels(pack(one), "bf16x3", max_centres=100)) for one in EXPERTS]
+    for form, kernels in (*experts, (LINEAR, LinearKernels(LINEAR, "cpu", max_centres=100))):
+        edges = surroundings(form, (5,) * n_rows)
         energies = torch.zeros(n_rows, dtype=torch.float64)
         gradients = torch.zeros_like(edges.vectors)
         rows, counts = torch.zeros(n_rows + 1, dtype=torch.int32), torch.zeros(3, dtype=torch.int32)
         work = [WorkList(rows[1:], counts[1:2], n_rows, TILE)]
         kernels.evaluate_rows(edges, work, energies, gradients)
+
+
+def follow(n_atoms: int) -> None:
+    atoms = np.arange(n_atoms)
+    offsets = np.zeros((n_atoms, 3))
+    following = SeedsByAtom.of(np.zeros_like(atoms), atoms, offsets, 1.0, 1.0, "cpu")
+    x = torch.zeros(n_atoms + 1, 3, dtype=torch.float64)[1:]
+    q = following.follow(x, torch.ones(n_atoms, dtype=torch.float64))
+    following.pull(x, q, q, torch.zeros(N_FLAGS, dtype=torch.int32))
+
+
+def exponent_of(form: LinearForm) -> float:
+    return 0.0 if form.wall is None else float(form.wall.pair.p)
 
 
 class Nothing:
