@@ -123,7 +123,9 @@ def write_look(start: Start, folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     atoms, weights = start.atoms, start.weights
     home = wrap(atoms.positions, atoms.cell.array, atoms.pbc)
-    atomic_write(folder / PICTURE, draw_weights(home, atoms.get_chemical_symbols(), weights))
+    # A crystal has no surface through which a region could be seen.
+    symbols, crystal = atoms.get_chemical_symbols(), bool(atoms.pbc.all())
+    atomic_write(folder / PICTURE, draw_weights(home, symbols, weights, see_through=crystal))
     marked = Atoms(
         atoms.get_chemical_symbols(), positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc
     )

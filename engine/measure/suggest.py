@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from duetto.atoms.periodic import Array, nearest
+from duetto.atoms.periodic import Array, Indices, nearest
 from duetto.errors import InputError
 from duetto.measure.look import Start
 from duetto.partition.regions import Regions
@@ -20,6 +20,9 @@ Mask = npt.NDArray[np.bool_]
 
 MOST_LAYERS = 8
 """Layers at one side that are tried: of a thicker region nobody thinks as one of the surface."""
+
+MOST_AROUND = 300
+"""Disagreeing atoms up to which a centre is looked for: more are no defect."""
 
 ROUNDING = 0.1
 """Å to which distances are rounded up, to be words that a person would write."""
@@ -126,9 +129,10 @@ def _candidates(start: Start, apart: Mask) -> Iterator[Any]:
     for kept in sets:
         seeds = atoms.positions[np.isin(symbols, kept)]
         away = nearest(atoms.positions[apart], seeds, atoms.cell.array, atoms.pbc, np.inf)
-        distance = float(np.ceil(away.distance.max() / ROUNDING) * ROUNDING)
+        distance = _up(float(away.distance.max()))
         if 0.0 < distance < 1e3:
-            yield {"within": {"distance": round(distance, 3), "of": {"species": kept}}}
+            yield {"within": {"distance": distance, "of": {"species": kept}}}
+    yield from _around_one(start, np.flatnonzero(apart))
     for axis in "xyz":
         for count in range(1, MOST_LAYERS + 1):
             yield {"layers": {"axis": axis, "top": count}}
@@ -136,3 +140,28 @@ def _candidates(start: Start, apart: Mask) -> Iterator[Any]:
             for other in range(1, MOST_LAYERS + 1):
                 ends = [{"axis": axis, "top": count}, {"axis": axis, "bottom": other}]
                 yield {"any": [{"layers": end} for end in ends]}
+
+
+def _around_one(start: Start, apart: Indices) -> Iterator[Any]:
+    """A defect: what is around one of the atoms that are apart, or around their middle."""
+    if len(apart) > MOST_AROUND:
+        return
+    atoms = start.atoms
+    best, centre, reach = np.inf, -1, np.zeros((0, 3))
+    for atom in apart:
+        vectors = atoms.get_distances(atom, apart, mic=True, vector=True)
+        farthest = float(np.linalg.norm(vectors, axis=1).max())
+        if farthest < best:
+            best, centre, reach = farthest, int(atom), vectors
+    distance = _up(best)
+    if distance > 0.0:
+        yield {"within": {"distance": distance, "of": {"indices": [centre]}}}
+    # The middle of the smallest box around them, in words of two decimals.
+    middle = np.round(0.5 * (reach.min(axis=0) + reach.max(axis=0)) + atoms.positions[centre], 2)
+    away = np.linalg.norm(reach + atoms.positions[centre] - middle, axis=1).max()
+    yield {"sphere": {"center": middle.tolist(), "radius": max(_up(float(away)), ROUNDING)}}
+
+
+def _up(distance: float) -> float:
+    """Å rounded up to what a person would write."""
+    return round(float(np.ceil(distance / ROUNDING) * ROUNDING), 3)

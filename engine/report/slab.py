@@ -25,6 +25,7 @@ ADSORBATES = {"C": "#2b2b2b", "O": "#d7263d", "H": "#f2f2f2", "N": "#3f51b5"}
 _PIXELS_PER_A = 22.0
 _MOST_PIXELS = 1600
 _MOST_ATOMS = 20_000
+_SMALL = 0.3
 
 
 def atom_colours(species: Sequence[str], weights: Array) -> Array:
@@ -53,13 +54,16 @@ def draw_slab(positions: Array, species: Sequence[str], weights: Array) -> bytes
     return _draw_views(positions, radii, atom_colours(species, weights), _legend(species, weights))
 
 
-def draw_weights(positions: Array, species: Sequence[str], weights: Array) -> bytes:
+def draw_weights(
+    positions: Array, species: Sequence[str], weights: Array, *, see_through: bool = False
+) -> bytes:
     """Draw any structure in the same views, every atom coloured by its weight alone.
 
     Args:
         positions: (A, 3) Å.
         species: (A,) chemical symbols.
         weights: (A,) weight of the HF expert.
+        see_through: whether atoms of LF alone are small, so that a region in their midst is seen.
 
     Returns:
         PNG.
@@ -68,6 +72,8 @@ def draw_weights(positions: Array, species: Sequence[str], weights: Array) -> by
     if len(positions) > _MOST_ATOMS:  # each is drawn on its own
         shown = np.random.default_rng(0).choice(shown, _MOST_ATOMS, replace=False)
     radii = np.array([covalent_radii[atomic_numbers[species[int(atom)]]] for atom in shown])
+    if see_through and (weights > 0.0).any():
+        radii = np.where(weights[shown] > 0.0, radii, _SMALL * radii)
     lf, hf = np.array(to_rgb(LF)), np.array(to_rgb(HF))
     colours = lf + weights[shown, None] * (hf - lf)
     return _draw_views(positions[shown], radii, colours, _weight_legend(weights))

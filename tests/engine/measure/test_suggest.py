@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import add_adsorbate, fcc111, molecule
+from ase.build import add_adsorbate, bulk, fcc111, molecule
 
 from duetto.errors import InputError
 from duetto.measure.suggest import suggest
@@ -73,12 +73,25 @@ def test_surfaces_species_none_all_and_what_no_words_fit() -> None:
     assert asked(atoms, atoms.numbers == 8).complex == {"species": ["O"]}
     assert asked(atoms, atoms.numbers == 0).complex == "none"
     assert asked(atoms, atoms.numbers > 0).complex == "all"
-    bare = atoms[atoms.numbers == 78]
-    bare.pbc = True
-    one = np.zeros(len(bare), dtype=bool)
-    one[40:42] = True
-    # Two atoms inside a crystal are no layer, but the layers up to theirs hold them.
-    assert asked(bare, one).n_complex >= 2
+
+
+@pytest.mark.parametrize("shift", [0.0, 7.3])
+def test_a_defect_in_a_crystal_is_what_is_around_it(shift: float) -> None:
+    """Not the layers up to it, and no list; also where it lies across a face of the cell."""
+    atoms = bulk("Pt", "fcc", a=3.97, cubic=True).repeat(4)
+    atoms.positions += shift
+    atoms.wrap()
+    one = atoms.get_distances(130, range(len(atoms)), mic=True) < 2.9
+    found = asked(atoms, one)
+    assert found.complex == {"within": {"distance": 2.9, "of": {"indices": [130]}}}
+    assert found.n_complex == found.n_disagreeing == 13
+    # Around no atom: the octahedron about an empty site.
+    hole = atoms.positions[130] + [3.97 / 2, 0.0, 0.0]
+    probe = atoms + Atoms("Pt", [hole])
+    hollow = probe.get_distances(256, range(256), mic=True) < 2.1
+    found = asked(atoms, hollow)
+    assert set(found.complex) == {"sphere"}
+    assert found.n_complex == found.n_disagreeing == 6
 
 
 def test_one_expert_alone_has_nobody_to_agree_with() -> None:
