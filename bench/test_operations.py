@@ -21,8 +21,8 @@ from duetto.kernels.cpu.expert import CPUExpert
 from duetto.kernels.cpu.product import product
 from duetto.measure.bench.architectures import architecture_named
 
-CENTRES, NEIGHBOURS = 24, 42
-E = CENTRES * NEIGHBOURS
+CENTRES, NEIGHBORS = 24, 42
+E = CENTRES * NEIGHBORS
 L_MAX, D, R, U, H, B = 2, 9, 3, 32, 64, 8
 DTYPE = "float32"
 CALLS = 10
@@ -39,7 +39,7 @@ def _empty(*shape: int) -> np.ndarray:
     return torch.zeros(shape).numpy()
 
 
-ROWS = np.arange(CENTRES + 1, dtype=np.int64) * NEIGHBOURS
+ROWS = np.arange(CENTRES + 1, dtype=np.int64) * NEIGHBORS
 PAIR = np.zeros(E, dtype=np.int64)
 VECTORS = (_RNG.normal(size=(E, 3)) + np.array([0.0, 0.0, 3.0])).astype(DTYPE)
 LENGTH = np.linalg.norm(VECTORS, axis=1)
@@ -63,7 +63,7 @@ def expert() -> CPUExpert:
 def test_gather(measure, matrix_product) -> None:
     atoms = 200
     positions = _RNG.uniform(0, 12.0, size=(atoms, 3))
-    slots = int(CENTRES * NEIGHBOURS * 1.3)
+    slots = int(CENTRES * NEIGHBORS * 1.3)
     first = np.linspace(0, slots, CENTRES + 1).astype(np.int64)
     first = np.concatenate([first, np.full(atoms - CENTRES, slots)])
     neighbor = _RNG.integers(0, atoms, slots).astype(np.int32)
@@ -181,13 +181,11 @@ def test_virial(measure, matrix_product) -> None:
 
 
 def test_scatter(measure, matrix_product) -> None:
-    neighbour = _RNG.integers(0, 200, E).astype(np.int32)
-    counts, forces = np.full(CENTRES, NEIGHBOURS), np.zeros((200, 3))
+    neighbor = _RNG.integers(0, 200, E).astype(np.int32)
+    counts, forces = np.full(CENTRES, NEIGHBORS), np.zeros((200, 3))
     centres, weight = np.arange(CENTRES), np.ones(CENTRES)
     measure(
-        lambda: edges.scatter_forces(
-            ROWS[:-1], counts, centres, weight, neighbour, VECTORS, forces
-        ),
+        lambda: edges.scatter_forces(ROWS[:-1], counts, centres, weight, neighbor, VECTORS, forces),
         matrix_product,
         CALLS,
     )

@@ -28,22 +28,22 @@ PAIR = random_pair("hf64", "lf16", hf_r_max=5.0, lf_r_max=4.5, species=("Pt",), 
 def test_expert(measure: Callable[..., None], role: str) -> None:
     """One chunk of 24 centres: energies and gradients of its edges."""
     rng = np.random.default_rng(0)
-    neighbours = {"hf": 42, "lf": 18}[role]
-    E = 24 * neighbours
+    neighbors = {"hf": 42, "lf": 18}[role]
+    E = 24 * neighbors
     unit = rng.normal(size=(E, 3))
     vectors = unit / np.linalg.norm(unit, axis=1)[:, None] * rng.uniform(2.6, 4.4, size=(E, 1))
     folded = PAIR.experts[role].fold()
     expert, work = CPUExpert(folded, torch.float32), Workspace(torch.float32)
     zeros = np.zeros(E, dtype=np.int64)
     chunk = Chunk(
-        rows=np.arange(25, dtype=np.int64) * neighbours,
+        rows=np.arange(25, dtype=np.int64) * neighbors,
         pair=zeros,
         types=np.zeros(24, dtype=np.int64),
         vectors=vectors.astype(np.float32),
     )
     energy, gradient = np.empty(24), np.empty((E, 3), dtype=np.float32)
     plain = folded.to(torch.float32)
-    centre = torch.arange(24).repeat_interleave(neighbours)
+    centre = torch.arange(24).repeat_interleave(neighbors)
     types = torch.zeros(24, dtype=torch.int64)
 
     def reference() -> torch.Tensor:

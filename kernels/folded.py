@@ -174,7 +174,7 @@ def atomic_energies(
     vectors: Tensor,
     centre: Tensor,
     centre_types: Tensor,
-    neighbour_types: Tensor,
+    neighbor_types: Tensor,
 ) -> Tensor:
     """Energies of centre atoms from their edges.
 
@@ -185,7 +185,7 @@ def atomic_energies(
         vectors: (E, 3) float64, r_j − r_i, Å.
         centre: (E,) int64, index of the centre in `centre_types`.
         centre_types: (A,) int64.
-        neighbour_types: (E,) int64.
+        neighbor_types: (E,) int64.
 
     Returns:
         (A,) float64 energies, eV. Geometry and the final scaling are float64.
@@ -193,11 +193,11 @@ def atomic_energies(
     dtype = expert.PV.dtype
     types = centre_types[centre]
     length = vectors.norm(dim=1)
-    x = length / expert.cutoffs[types, neighbour_types]
+    x = length / expert.cutoffs[types, neighbor_types]
     harmonics = spherical_harmonics(vectors / length[:, None], expert.l_max).to(dtype)
     padding = Padding.of(centre, len(centre_types))
     padded_harmonics = padding.pad(harmonics)
-    hidden = [_two_body(expert, expert.radial(x).to(dtype), types, neighbour_types)]
+    hidden = [_two_body(expert, expert.radial(x).to(dtype), types, neighbor_types)]
     tensor_weights = hidden[0] @ expert.PV.flatten(1)
     environments: list[Tensor] = []
     for n in range(expert.num_layers):
@@ -213,20 +213,18 @@ def atomic_energies(
     sums = sums.index_add(0, centre, edge_energies.double())
     energies = sums * expert.scale[centre_types] + expert.shift[centre_types]
     if expert.zbl is not None:
-        repulsion = zbl_edge_energies(expert.zbl, length, x, types, neighbour_types)
+        repulsion = zbl_edge_energies(expert.zbl, length, x, types, neighbor_types)
         energies = energies.index_add(0, centre, repulsion)
     return energies
 
 
-def _two_body(
-    expert: FoldedExpert, basis: Tensor, types: Tensor, neighbour_types: Tensor
-) -> Tensor:
+def _two_body(expert: FoldedExpert, basis: Tensor, types: Tensor, neighbor_types: Tensor) -> Tensor:
     """h_0 = φ(B · K1[t_i, t_j]), one matrix product per pair of types."""
     T = expert.num_types
     if T == 1:
         pre_activation = basis @ expert.K1[0, 0]
     else:
-        pair = types * T + neighbour_types
+        pair = types * T + neighbor_types
         one_hot = torch.nn.functional.one_hot(pair, T * T).to(basis.dtype)
         expanded = (one_hot[:, :, None] * basis[:, None, :]).flatten(1)
         pre_activation = expanded @ expert.K1.flatten(0, 2)
@@ -315,7 +313,7 @@ def _readout(expert: FoldedExpert, hidden: list[Tensor]) -> Tensor:
 
 
 def zbl_edge_energies(
-    zbl: ZBLPair, length: Tensor, x: Tensor, types: Tensor, neighbour_types: Tensor
+    zbl: ZBLPair, length: Tensor, x: Tensor, types: Tensor, neighbor_types: Tensor
 ) -> Tensor:
     """Half the ZBL energy of each pair, eV: edges come twice.
 
@@ -325,9 +323,9 @@ def zbl_edge_energies(
         zbl: parameters.
         length: (E,) distances, Å.
         x: (E,) distances over the pair's cutoff.
-        types, neighbour_types: (E,).
+        types, neighbor_types: (E,).
     """
-    zi, zj = zbl.atomic_numbers[types].double(), zbl.atomic_numbers[neighbour_types].double()
+    zi, zj = zbl.atomic_numbers[types].double(), zbl.atomic_numbers[neighbor_types].double()
     scaled = (zi**ZBL_POWER + zj**ZBL_POWER) * length / ZBL_LENGTH
     screening = torch.zeros_like(length)
     for coefficient, exponent in zip(ZBL_COEFFICIENTS, ZBL_EXPONENTS, strict=True):

@@ -27,7 +27,7 @@ MEMORY_RATE = 4.3e12
 ISSUE_RATE = 132 * 4 * 1.98e9
 """Instructions of warps per second: SMs, schedulers of each, highest clock."""
 
-NEIGHBOURS = {"hf": 54, "lf": 42}
+NEIGHBORS = {"hf": 54, "lf": 42}
 """Edges of a centre in bulk platinum within 6 Å and 5 Å."""
 
 EDGE_BYTES = {"vector": 12, "type": 4, "gradient": 12}
@@ -50,7 +50,7 @@ class Floor:
         return max(self.tensor, self.floats, self.memory, self.issue)
 
 
-def memory_bytes(spec: KernelSpec, kind: str, tile: int, neighbours: int) -> float:
+def memory_bytes(spec: KernelSpec, kind: str, tile: int, neighbors: int) -> float:
     """Bytes per edge that a kernel moves at least: its arguments and the stash, each once.
 
     Weights are not among them: they stay in the caches.
@@ -59,7 +59,7 @@ def memory_bytes(spec: KernelSpec, kind: str, tile: int, neighbours: int) -> flo
     if kind != "forward":
         edge += EDGE_BYTES["gradient"]
     if kind == "whole":
-        return edge + CENTRE_BYTES / neighbours
+        return edge + CENTRE_BYTES / neighbors
     layout = stash_layout(spec)
     components = COMPONENTS * spec.channels * 4 * (2 * spec.num_layers - 1)
     passed_on = 4 * (sum(spec.hidden_widths[1:]) + spec.readout_width) * tile
@@ -70,18 +70,16 @@ def memory_bytes(spec: KernelSpec, kind: str, tile: int, neighbours: int) -> flo
         own = 4 * layout.edge_width * tile - passed_on + later * COMPONENTS * spec.channels * 4
         own += 4 * sum(spec.hidden_widths[2:]) * tile
         stash += 2 * own
-    return edge + (CENTRE_BYTES + stash) / neighbours
+    return edge + (CENTRE_BYTES + stash) / neighbors
 
 
-def floor_of(
-    spec: KernelSpec, kind: str, tile: int, neighbours: int, resources: Resources
-) -> Floor:
-    """Least times of one kernel when every centre has `neighbours` edges."""
-    programs = 1e6 / neighbours
+def floor_of(spec: KernelSpec, kind: str, tile: int, neighbors: int, resources: Resources) -> Floor:
+    """Least times of one kernel when every centre has `neighbors` edges."""
+    programs = 1e6 / neighbors
     return Floor(
         tensor=1e3 * programs * resources.tensor_operations / TENSOR_RATE,
         floats=1e3 * programs * resources.float_operations / FLOAT_RATE,
-        memory=1e9 * memory_bytes(spec, kind, tile, neighbours) / MEMORY_RATE,
+        memory=1e9 * memory_bytes(spec, kind, tile, neighbors) / MEMORY_RATE,
         issue=1e3 * programs * resources.instructions * resources.warps_per_program / ISSUE_RATE,
     )
 
@@ -97,7 +95,7 @@ def table(kernels: Mapping[str, tuple[KernelSpec, Resources]]) -> str:
         architecture, types, kind, tile, precision, capability = name.split("/")
         if tile != "64" or capability != "90":
             continue
-        n = NEIGHBOURS[architecture[:2]]
+        n = NEIGHBORS[architecture[:2]]
         floor = floor_of(spec, kind, int(tile), n, resources)
         instructions = resources.instructions * resources.warps_per_program / n
         lines.append(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import tokenize
 from collections import defaultdict
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,11 @@ def test_kernels_stand_alone() -> None:
             assert top in KERNELS or top in sys.stdlib_module_names, f"{module} imports {name}"
             if top == "duetto":
                 assert name.startswith("duetto.kernels"), f"{module} imports {name}"
+
+
+def test_one_spelling() -> None:
+    """Names say neighbor, whatever prose says."""
+    for module, path in MODULES.items():
+        tokens = tokenize.generate_tokens(StringIO(path.read_text(encoding="utf-8")).readline)
+        wrong = [t for t in tokens if t.type == tokenize.NAME and "neighbour" in t.string.lower()]
+        assert not wrong, f"{module}, line {wrong[0].start[0]}: {wrong[0].string}"

@@ -40,7 +40,7 @@ class FoldedEnergy(SequentialGraphNetwork):
     def forward(self, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
         """Add energies of atoms (A, 1) and frames (B, 1), float64 eV, to a batch of frames."""
         data = with_edge_vectors_(data, with_lengths=False)
-        centre, neighbour = data[AtomicDataDict.EDGE_INDEX_KEY]
+        centre, neighbor = data[AtomicDataDict.EDGE_INDEX_KEY]
         types = data[AtomicDataDict.ATOM_TYPE_KEY].view(-1)
         weights = scaled_weights(dict(self.named_children()), self._model_dtype)
         energies = atomic_energies(
@@ -48,7 +48,7 @@ class FoldedEnergy(SequentialGraphNetwork):
             data[AtomicDataDict.EDGE_VECTORS_KEY],
             centre,
             types,
-            types[neighbour],
+            types[neighbor],
         )
         data[AtomicDataDict.PER_ATOM_ENERGY_KEY] = energies.unsqueeze(-1)
         return self.total_energy_sum(data)

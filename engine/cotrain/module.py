@@ -261,9 +261,9 @@ class CoTrainingModule(EMALightningModule):
             if self.agreement_wanted:
                 learns = learns | (batch[AGREEMENT_KEY] > 0)
             inside = edges_within(batch, getattr(self, _cutoffs(role)))
-            centre, neighbour = inside[AtomicDataDict.EDGE_INDEX_KEY]
-            centre, neighbour = centre[learns[centre]], neighbour[learns[centre]]
-            getattr(self, _seen_pairs(role))[types[centre], types[neighbour]] = True
+            centre, neighbor = inside[AtomicDataDict.EDGE_INDEX_KEY]
+            centre, neighbor = centre[learns[centre]], neighbor[learns[centre]]
+            getattr(self, _seen_pairs(role))[types[centre], types[neighbor]] = True
 
     def on_train_epoch_end(self) -> None:
         """Log the means of the epoch."""

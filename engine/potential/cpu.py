@@ -45,7 +45,7 @@ class _Plan:
     Attributes:
         job: the work at hand; its centres are those that the plan was made for.
         borders: chunk b holds centres borders[b] … borders[b + 1].
-        begin: (n,) where each centre's edges may begin in `neighbour` and `gradient`.
+        begin: (n,) where each centre's edges may begin in `neighbor` and `gradient`.
         counts: (n,) how many edges it has now.
         starts: (n,) where they do begin.
         virials: (chunks, G, 3, 3), of each group of terms.
@@ -56,7 +56,7 @@ class _Plan:
     begin: Array
     starts: Array
     counts: Array
-    neighbour: Array
+    neighbor: Array
     gradient: Array
     energies: Array
     virials: Array
@@ -153,7 +153,7 @@ class CPUBackend:
                     plan.counts,
                     job.centres,
                     coefficient,
-                    plan.neighbour,
+                    plan.neighbor,
                     plan.gradient,
                     forces,
                 )
@@ -232,7 +232,7 @@ class CPUBackend:
             begin=ends - counts,
             starts=np.zeros_like(ends),
             counts=np.zeros_like(ends),
-            neighbour=np.empty(total, dtype=np.int32),
+            neighbor=np.empty(total, dtype=np.int32),
             gradient=np.empty((total, 3), dtype=expert.numpy_dtype),
             energies=np.empty(len(job.centres)),
             virials=np.empty((len(borders) - 1, n_groups, 3, 3)),
@@ -298,7 +298,7 @@ class CPUBackend:
             job.types,
             expert.cutoff_squared,
             rows,
-            plan.neighbour[begin:end],
+            plan.neighbor[begin:end],
             pair,
             vectors,
         )

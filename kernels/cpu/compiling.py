@@ -83,7 +83,7 @@ def _closure(function: Callable[..., Any]) -> tuple[Any, ...]:
 def _plain(value: Any) -> Any:
     if hasattr(value, "py_func"):
         return _closure(value.py_func)
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | np.generic):  # numpy 1 shows numbers without their type
         return (value.dtype.str, value.shape, value.tobytes())
     return repr(value)
 

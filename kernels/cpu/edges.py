@@ -24,7 +24,7 @@ def gather_edges(
     types: Any,
     cutoff_squared: Any,
     rows: Any,
-    neighbour: Any,
+    ends: Any,
     pair: Any,
     vectors: Any,
 ) -> int:
@@ -43,7 +43,7 @@ def gather_edges(
             never a neighbour.
         cutoff_squared: (T, T) float64.
         rows: (n + 1,) int64 OUTPUT, start of each centre's edges.
-        neighbour: (E,) int32 OUTPUT.
+        ends: (E,) int32 OUTPUT, the neighbor of each edge.
         pair: (E,) int64 OUTPUT, centre type · T + neighbour type.
         vectors: (E, 3) OUTPUT.
 
@@ -69,7 +69,7 @@ def gather_edges(
                 dy += a * cell[0, 1] + b * cell[1, 1] + c * cell[2, 1]
                 dz += a * cell[0, 2] + b * cell[1, 2] + c * cell[2, 2]
             if dx * dx + dy * dy + dz * dz < cutoff_squared[ti, tj]:
-                neighbour[edges] = j
+                ends[edges] = j
                 pair[edges] = ti * num_types + tj
                 vectors[edges, 0] = dx
                 vectors[edges, 1] = dy
@@ -163,7 +163,7 @@ def scatter_forces(
     rows: Any,
     centres: Any,
     weight: Any,
-    neighbour: Any,
+    neighbor: Any,
     gradient: Any,
     forces: Any,
 ) -> None:
@@ -176,7 +176,7 @@ def scatter_forces(
         rows: (n,) int64, how many there are.
         centres: (n,) int64.
         weight: (n,) float64; centres without weight are passed over.
-        neighbour: (list,) int32.
+        neighbor: (list,) int32.
         gradient: (list, 3).
         forces: (A, 3) float64, ADDED TO.
     """
@@ -189,7 +189,7 @@ def scatter_forces(
             gx = w * np.float64(gradient[e, 0])
             gy = w * np.float64(gradient[e, 1])
             gz = w * np.float64(gradient[e, 2])
-            j = neighbour[e]
+            j = neighbor[e]
             forces[j, 0] -= gx
             forces[j, 1] -= gy
             forces[j, 2] -= gz

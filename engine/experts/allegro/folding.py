@@ -185,8 +185,8 @@ def _first_hidden(a: AllegroArchitecture, weights: Weights, matrix: Tensor) -> T
         return torch.einsum("ijmb,mh->ijbh", weights["radial.spline"], matrix)
     T = a.num_types
     centre = weights["radial.centre"][:, None, :].expand(-1, T, -1)
-    neighbour = weights["radial.neighbour"][None, :, :].expand(T, -1, -1)
-    types = torch.cat([centre, neighbour], dim=-1)
+    neighbor = weights["radial.neighbour"][None, :, :].expand(T, -1, -1)
+    types = torch.cat([centre, neighbor], dim=-1)
     return torch.einsum("bm,ijm,mh->ijbh", weights["radial.linear"], types, matrix)
 
 

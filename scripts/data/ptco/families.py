@@ -97,8 +97,8 @@ def bulk_close(sampler: Sampler, rng: Rng, count: int) -> Iterator[Atoms]:
     for _ in range(count):
         atoms = rattled(bulk_cell(sampler.lattice_constant, rng), 0.05, rng)
         distances = atoms.get_distances(0, range(1, len(atoms)), mic=True)
-        neighbour = 1 + int(np.argmin(distances))
-        vector = atoms.get_distance(0, neighbour, mic=True, vector=True)
+        neighbor = 1 + int(np.argmin(distances))
+        vector = atoms.get_distance(0, neighbor, mic=True, vector=True)
         atoms.positions[0] += rng.uniform(0.3, 0.7) * vector / np.linalg.norm(vector)
         yield sampler.label(atoms)
 

@@ -274,10 +274,10 @@ def test_in_the_shipped_example_lf_sees_bulk_platinum_alone(name):
         "demo.yaml": (800, 288),
         "large.yaml": (4368, 432),
     }[name]
-    centre, neighbour = neighbor_list("ij", atoms, 4.5)
+    centre, neighbor = neighbor_list("ij", atoms, 4.5)
     simple = np.flatnonzero(weights == 0)
     assert (np.bincount(centre, minlength=len(atoms))[simple] == 18).all()
-    seen = set(atoms.symbols[neighbour[np.isin(centre, simple)]])
+    seen = set(atoms.symbols[neighbor[np.isin(centre, simple)]])
     assert seen == {"Pt"}
 
 

@@ -361,7 +361,7 @@ def test_structures_have_the_size_asked_for_and_no_clash(
     assert edges_per_atom(expert, atoms).max() < 70
 
 
-def test_bulk_has_the_neighbours_of_platinum() -> None:
+def test_bulk_has_the_neighbors_of_platinum() -> None:
     pair = random_pair("lf32", "lf16", hf_r_max=5.0, lf_r_max=4.5, species=("Pt",), seed=0)
     atoms = build_system("pt", 500)
     assert len(atoms) == 500

@@ -243,12 +243,12 @@ def _expert(name: str) -> AllegroExpert:
 def test_operations_per_edge_of_a_standard_expert() -> None:
     expert = CPUBackend({"hf": _expert("hf64")}, torch.float32).experts["hf"]
     costs = stage_costs(expert).values()
-    neighbours = 54
-    products = sum(cost.edge.products + cost.centre.products / neighbours for cost in costs)
-    flops = sum(cost.edge.flops + cost.centre.flops / neighbours for cost in costs)
+    neighbors = 54
+    products = sum(cost.edge.products + cost.centre.products / neighbors for cost in costs)
+    flops = sum(cost.edge.flops + cost.centre.flops / neighbors for cost in costs)
     # By hand, per edge, forward and backward: 4 · (64·96 + 96·64 + 160·64 + 192·32) for the tensor
     # weights, two latent networks and the readout, and 4 · 2·9·64·32 / 54 for the environments.
-    by_hand = 4 * (64 * 96 + 96 * 64 + 160 * 64 + 192 * 32) + 4 * 2 * 9 * 64 * 32 / neighbours
+    by_hand = 4 * (64 * 96 + 96 * 64 + 160 * 64 + 192 * 32) + 4 * 2 * 9 * 64 * 32 / neighbors
     # Hidden vectors lie in blocks of 64 with the 32 scalars in the next one: no row is padding.
     assert products == pytest.approx(by_hand)
     assert 15e3 < flops - products < 60e3

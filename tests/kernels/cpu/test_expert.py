@@ -22,13 +22,13 @@ def chunk(counts: list[int], dtype: str) -> tuple[Chunk, np.ndarray, np.ndarray]
     directions = rng.normal(size=(E, 3))
     lengths = rng.uniform(1.5, 4.1, E)
     vectors = directions / np.linalg.norm(directions, axis=1)[:, None] * lengths[:, None]
-    types, neighbours = rng.integers(0, 3, n), rng.integers(0, 3, E)
+    types, neighbors = rng.integers(0, 3, n), rng.integers(0, 3, E)
     centre = np.repeat(np.arange(n), counts)
     rows = np.concatenate([[0], np.cumsum(counts)])
     return (
-        Chunk(rows, types[centre] * 3 + neighbours, types, vectors.astype(dtype)),
+        Chunk(rows, types[centre] * 3 + neighbors, types, vectors.astype(dtype)),
         centre,
-        neighbours,
+        neighbors,
     )
 
 
@@ -50,7 +50,7 @@ def chunk(counts: list[int], dtype: str) -> tuple[Chunk, np.ndarray, np.ndarray]
 def test_energies_and_gradients(changes: dict, counts: list[int], dtype: str) -> None:
     folded = high_fidelity(**changes).fold()
     expert = CPUExpert(folded, getattr(torch, dtype))
-    edges, centre, neighbours = chunk(counts, dtype)
+    edges, centre, neighbors = chunk(counts, dtype)
     work = Workspace(expert.dtype)
     energy = np.full(len(counts), np.nan)
     gradient = np.full((sum(counts), 3), np.nan, dtype)
@@ -65,7 +65,7 @@ def test_energies_and_gradients(changes: dict, counts: list[int], dtype: str) ->
         vectors,
         torch.tensor(centre),
         torch.tensor(edges.types),
-        torch.tensor(neighbours),
+        torch.tensor(neighbors),
     )
     (expected_gradient,) = torch.autograd.grad(expected.sum(), vectors)
     scale = max(float(expected_gradient.abs().max()), 1e-2) if sum(counts) else 1.0

@@ -57,10 +57,10 @@ def test_zbl_energy_and_slope() -> None:
     energy, gr = np.zeros(2), np.zeros(60)
     numbers = term.atomic_numbers.numpy()
     zbl(length, pair, 1 / CUTOFFS, numbers, term.p, rows, energy, gr)
-    types, neighbours = torch.tensor(pair // 2), torch.tensor(pair % 2)
+    types, neighbors = torch.tensor(pair // 2), torch.tensor(pair % 2)
     r = torch.tensor(length)
     value, slope = torch.autograd.functional.jvp(
-        lambda r: zbl_edge_energies(term, r, r / torch.tensor(CUTOFFS[pair]), types, neighbours),
+        lambda r: zbl_edge_energies(term, r, r / torch.tensor(CUTOFFS[pair]), types, neighbors),
         r,
         torch.ones_like(r),
     )
