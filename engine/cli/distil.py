@@ -50,10 +50,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{target}: the folder {target.parent} does not exist or is read-only")
     settings = read_settings(args.config, args.overrides)
 
-    from duetto.distil.fit import distil, provenance_of
-    from duetto.distil.report import page_of, report_of
-    from duetto.experts.pair import ExpertPair
-    from duetto.files import atomic_write
+    from duetto.distil.fit import distil
+    from duetto.distil.report import write_pair
 
     def say(line: str) -> None:
         print(line, file=sys.stderr if args.json else sys.stdout, flush=True)
@@ -63,17 +61,8 @@ def run(args: argparse.Namespace) -> int:
     if hf is None:
         raise InputError(f"{args.source}: has no HF expert to distil from")
     fit = distil(hf, settings, say)
-    provenance = {
-        **{key: value for key, value in source.provenance.items() if key != "lf"},
-        "lf": provenance_of(fit, settings, source.content_hash),
-    }
-    pair = ExpertPair(hf, fit.expert, provenance)
-    report = {"pair": str(target), "content_hash": pair.content_hash, **report_of(fit, settings)}
-    pair.save(target)
-    text = json.dumps(report, indent=2)
-    atomic_write(target.with_suffix(".json"), text + "\n")
-    atomic_write(target.with_suffix(".html"), page_of(report))
-    print(text if args.json else "\n".join(_lines(report)))
+    report = write_pair(hf, fit, settings, target, source.content_hash, source.provenance)
+    print(json.dumps(report, indent=2) if args.json else "\n".join(_lines(report)))
     return 0
 
 

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from duetto.atoms.labels import LabelKeys
+from duetto.distil.settings import DistilSettings
 from duetto.errors import InputError
 from duetto.settings.fields import FilePath, Real, Section, Whole
 from duetto.settings.messages import input_error
@@ -137,7 +138,12 @@ class TrainConfig(Section):
     fits: FitsConfig
     agreement: AgreementConfig = Field({}, validate_default=True)
     hf: ExpertConfig
-    lf: ExpertConfig
+    lf: ExpertConfig | None = Field(
+        None, description="Or linear: fitted to HF at the end, as `duetto distil` does."
+    )
+    lf_linear: DistilSettings | None = Field(
+        None, description="Settings of that fit, written as lf: {linear: {…}}."
+    )
     epochs: Whole = Field(ge=1, le=10**6, description="Passes over the labelled frames.")
     batch_size: Whole = Field(ge=1, le=10**4, description="Frames in a batch.")
     agreement_fraction: Real = Field(
@@ -152,11 +158,35 @@ class TrainConfig(Section):
         {}, description="Laid over nequip's configuration: {trainer: {max_time: 00:02:00:00}}."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _linear_lf(cls, data: Any) -> Any:
+        """`lf: linear` and `lf: {linear: {…}}` are settings of a fit, not an expert to train."""
+        given = data.get("lf") if isinstance(data, dict) else None
+        if given == "linear":
+            given = {"linear": {}}
+        if isinstance(given, dict) and set(given) == {"linear"}:
+            return {k: v for k, v in data.items() if k != "lf"} | {"lf_linear": given["linear"]}
+        return data
+
+    @model_validator(mode="after")
+    def _one_lf(self) -> TrainConfig:
+        if self.lf is None and self.lf_linear is None:
+            raise InputError("lf: missing; allowed: an expert such as hf's, or linear")
+        fit = self.lf_linear
+        if fit is not None and (fit.data or fit.test or fit.families != ("*",)):
+            raise InputError(
+                "lf.linear: takes no data, test or families; the fit is to the frames of fits.lf "
+                "and the unlabelled ones, and tested on data.test"
+            )
+        return self
+
     @model_validator(mode="after")
     def _order_of_cutoffs(self) -> TrainConfig:
-        if self.lf.cutoff > self.hf.cutoff:
+        lf = self.lf or self.lf_linear
+        if lf is not None and lf.cutoff > self.hf.cutoff:
             raise InputError(
-                f"lf.cutoff: got {self.lf.cutoff:g} Å, beyond hf.cutoff ({self.hf.cutoff:g} Å): "
+                f"lf.cutoff: got {lf.cutoff:g} Å, beyond hf.cutoff ({self.hf.cutoff:g} Å): "
                 "the cheap expert is the short-sighted one"
             )
         return self
@@ -178,4 +208,6 @@ def load_train_config(path: str | os.PathLike[str], overrides: Sequence[str] = (
     try:
         return TrainConfig.model_validate(data, context={"folder": folder})
     except ValidationError as error:
-        raise input_error(error, TrainConfig, str(path), overridden) from error
+        found = input_error(error, TrainConfig, str(path), overridden)
+        # As it is written in the file.
+        raise InputError(str(found).replace("lf_linear", "lf.linear")) from error

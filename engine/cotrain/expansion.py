@@ -43,8 +43,9 @@ def data_section(config: TrainConfig) -> dict[str, Any]:
     else:
         splits["val"]["labelled"] = _paths(data.validation)
     splits["train"]["unlabelled"] = [
-        _made(source, config.seed) if isinstance(source, CrystalFrames) else str(source)
+        made(source, config.seed) if isinstance(source, CrystalFrames) else str(source)
         for source in data.unlabelled
+        if config.lf is not None
     ]
     section: dict[str, Any] = {
         "_target_": "nequip.data.datamodule.NequIPDataModule",
@@ -60,7 +61,7 @@ def data_section(config: TrainConfig) -> dict[str, Any]:
         "stats_manager": {
             "_target_": "duetto.cotrain.ExpertStatistics",
             "type_names": config.species,
-            "cutoffs": {"hf": config.hf.cutoff, "lf": config.lf.cutoff},
+            "cutoffs": {role: expert.cutoff for role, expert in _trained(config).items()},
             "dataloader_kwargs": {"batch_size": 30},
         },
     }
@@ -71,9 +72,15 @@ def data_section(config: TrainConfig) -> dict[str, Any]:
     return section
 
 
+def _trained(config: TrainConfig) -> dict[str, ExpertConfig]:
+    """The experts that are trained, by role: LF unless it is fitted at the end."""
+    return {"hf": config.hf} if config.lf is None else {"hf": config.hf, "lf": config.lf}
+
+
 def _dataset(config: TrainConfig, **what: Any) -> dict[str, Any]:
     optional = what.pop("optional", False)
-    fits: dict[str, Any] = {"hf": config.fits.hf, "lf": config.fits.lf}
+    patterns: dict[str, Any] = {"hf": config.fits.hf, "lf": config.fits.lf}
+    fits = {role: patterns[role] for role in _trained(config)}
     return {
         "_target_": "duetto.cotrain.CoTrainingDataset",
         "transforms": _transforms(config),
@@ -99,7 +106,8 @@ def _transforms(config: TrainConfig) -> list[dict[str, Any]]:
     ]
 
 
-def _made(frames: CrystalFrames, seed: int) -> dict[str, Any]:
+def made(frames: CrystalFrames, seed: int) -> dict[str, Any]:
+    """Arguments of `BulkFrames`, with its `_target_`."""
     arguments = frames.model_dump()
     structure = arguments.pop("crystal")
     arguments["repeat"] = list(arguments["repeat"])
@@ -152,8 +160,9 @@ def _module(config: TrainConfig, steps_per_epoch: int) -> dict[str, Any]:
     window = max(10, config.epochs * steps_per_epoch // _AVERAGED)
     return {
         "_target_": "duetto.cotrain.CoTrainingModule",
-        "energy_agreement": config.agreement.energy,
-        "force_agreement": config.agreement.forces,
+        # An LF that is fitted at the end is not there to agree.
+        "energy_agreement": config.agreement.energy if config.lf else 0.0,
+        "force_agreement": config.agreement.forces if config.lf else 0.0,
         "agreement_warmup_steps": config.agreement.warmup_epochs * steps_per_epoch,
         "ema_decay": 1.0 - 1.0 / window,
         "loss": {
@@ -180,8 +189,7 @@ def _module(config: TrainConfig, steps_per_epoch: int) -> dict[str, Any]:
         },
         "model": {
             "_target_": "duetto.cotrain.ExpertModels",
-            "hf": _expert(config, "hf", config.hf),
-            "lf": _expert(config, "lf", config.lf),
+            **{role: _expert(config, role, size) for role, size in _trained(config).items()},
         },
     }
 

@@ -28,8 +28,8 @@ def ExpertModels(folded: bool = True, **experts: dict[str, Any]) -> nn.ModuleDic
     Raises:
         InputError: the models do not know the same types, or cannot be evaluated in folded form.
     """
-    if len(experts) < 2:
-        raise InputError(f"co-training needs two experts, hf and lf; given: {', '.join(experts)}")
+    if not experts:
+        raise InputError("co-training needs two experts, hf and lf, or hf alone; none is given")
     models = nn.ModuleDict({role: _build(role, config) for role, config in experts.items()})
     types: dict[str, Any] = {role: model.type_names for role, model in models.items()}
     if len({tuple(names) for names in types.values()}) > 1:

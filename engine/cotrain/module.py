@@ -38,7 +38,7 @@ _COMPARED = (
 
 
 class CoTrainingModule(EMALightningModule):
-    """Trains a high- and a low-fidelity expert so that they agree on shared bulk.
+    """Trains a high- and a low-fidelity expert so that they agree on shared bulk, or HF alone.
 
         L = L_data^HF + L_data^LF + λ_E mean_i (E_i^HF − E_i^LF)² + λ_F mean_i |F_i^HF − F_i^LF|²
 
@@ -84,8 +84,8 @@ class CoTrainingModule(EMALightningModule):
     ):
         super().__init__(ema_decay=ema_decay, **kwargs)
         self.roles = tuple(self.model)
-        if len(self.roles) != 2:
-            raise InputError(f"co-training takes two experts, given: {', '.join(self.roles)}")
+        if len(self.roles) not in (1, 2):
+            raise InputError(f"co-training takes two experts or one: {', '.join(self.roles)}")
         if min(energy_agreement, force_agreement, agreement_warmup_steps) < 0:
             raise InputError("energy_agreement, force_agreement and their warmup: none below zero")
         register_cotraining_fields(self.roles)

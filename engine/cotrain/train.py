@@ -34,6 +34,9 @@ from duetto.folders import claimed
 LAST = "last.ckpt"
 """What Lightning's `ModelCheckpoint` calls the newest checkpoint under `save_last: true`."""
 
+BEST = "best.ckpt"
+"""The checkpoint with the least validation loss, of a short configuration."""
+
 EXPANDED = "nequip.yaml"
 """The configuration that nequip was given, in the folder of a training by a short one."""
 
@@ -94,6 +97,10 @@ def train(
         return _train_nequips(config, overrides, resume, overwrite, progress, verbose, say)
     short = load_train_config(config, overrides)
     counts = look_at(data_section(short))
+    structures = None
+    if short.lf_linear is not None:
+        linear_lf = importlib.import_module("duetto.cotrain.linear_lf")  # it needs torch
+        structures = linear_lf.structures_to_fit(short)
     expanded = nequip_configuration(short, _steps_per_epoch(short, counts))
     with claimed(short.output):
         # Beside the checkpoints, for nequip's own commands and for people.
@@ -104,6 +111,8 @@ def train(
         head = f"# Made by duetto train from {path.name}.\n"
         atomic_write(written, head + yaml.safe_dump(expanded, sort_keys=False, allow_unicode=True))
         _start(written.resolve(), short.output, changes, progress, verbose, str(config))
+        if structures is not None:
+            linear_lf.fit_linear(short, structures, short.output / BEST, say)
     return short.output
 
 

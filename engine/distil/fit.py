@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,13 +63,19 @@ class Fit:
     dropped: int
 
 
-def distil(hf: Expert, settings: DistilSettings, say: Say = lambda line: None) -> Fit:
+def distil(
+    hf: Expert,
+    settings: DistilSettings,
+    say: Say = lambda line: None,
+    structures: Sequence[Structure] = (),
+) -> Fit:
     """Fit a linear expert to HF.
 
     Args:
         hf: the expensive expert.
         settings: data, shape of the expert, constraints.
         say: is told what goes on.
+        structures: more of them, beside the files and what is made of the crystal.
 
     Raises:
         InputError: no structures, a species that HF does not know, constraints that cannot be met.
@@ -83,7 +89,7 @@ def distil(hf: Expert, settings: DistilSettings, say: Say = lambda line: None) -
             f"C12 = {crystal.C12:.1f}, C44 = {crystal.C44:.1f} GPa"
         )
     chosen = settings.species, hf.species, settings.families
-    data = read_structures(settings.data, *chosen, settings.every)
+    data = [*structures, *read_structures(settings.data, *chosen, settings.every)]
     if crystal is not None:
         data += make_structures(settings, hf, crystal.a)
     if not data:

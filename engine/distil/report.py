@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,14 @@ from matplotlib.figure import Figure
 
 from duetto.distil.elastic import Elasticity, elasticity
 from duetto.distil.equations import QUANTITIES, solve
-from duetto.distil.fit import Fit, _shifts, cost_per_edge, evaluate
+from duetto.distil.fit import Fit, _shifts, cost_per_edge, evaluate, provenance_of
 from duetto.distil.settings import DistilSettings
 from duetto.distil.structures import Structure
+from duetto.experts.base import Expert
 from duetto.experts.linear.basis import basis_of
 from duetto.experts.linear.expert import LinearExpert
+from duetto.experts.pair import ExpertPair
+from duetto.files import atomic_write
 from duetto.potential.base import Evaluation
 from duetto.report.page import Fact, Picture, Table, render_page
 from duetto.report.style import HF, INK, LF, MUTED, draw_png
@@ -47,6 +52,32 @@ def report_of(fit: Fit, settings: DistilSettings) -> dict[str, Any]:
     if fit.test:
         report["test"] = _test_errors(fit)
         report["cost"] = cost_per_edge(fit.expert, fit.test[0][0])
+    return report
+
+
+def write_pair(
+    hf: Expert,
+    fit: Fit,
+    settings: DistilSettings,
+    target: Path,
+    source: str,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write HF and the new LF as a pair, and the report beside it as .json and .html; return it.
+
+    Args:
+        hf: the expensive expert.
+        fit: what was fitted to it, under `settings`.
+        target: the pair file.
+        source: hash of where HF comes from.
+        provenance: what is known of HF.
+    """
+    known = {key: value for key, value in provenance.items() if key != "lf"}
+    pair = ExpertPair(hf, fit.expert, known | {"lf": provenance_of(fit, settings, source)})
+    report = {"pair": str(target), "content_hash": pair.content_hash, **report_of(fit, settings)}
+    pair.save(target)
+    atomic_write(target.with_suffix(".json"), json.dumps(report, indent=2) + "\n")
+    atomic_write(target.with_suffix(".html"), page_of(report))
     return report
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from ase.io import write
+from ase.io import read, write
 
 pytest.importorskip("nequip", reason="needs the train extra: pip install duetto[train]")
 
@@ -16,6 +17,8 @@ from duetto.cli.main import main
 from duetto.cotrain.draft import Files, draft
 from duetto.cotrain.epochs import duration, epoch_line
 from duetto.cotrain.train import train
+from duetto.distil.fit import evaluate
+from duetto.distil.structures import Structure
 from duetto.errors import InputError
 from duetto.experts.pair import ExpertPair
 from duetto.folders import claimed
@@ -59,6 +62,44 @@ def test_it_trains_what_the_file_says(trained: tuple[Path, list[str]], capsys) -
     loaded = ExpertPair.load(pair)
     assert loaded.species == ("Ni", "H")
     assert loaded.provenance["lf"]["seen_pairs"] == [["Ni", "Ni"]]
+
+
+def test_a_linear_lf_is_fitted_to_hf_at_the_end(
+    trained: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = trained
+    changes = [
+        *SMALL[:2],
+        "lf={linear: {radials: [3, 2], three_body: [3, 2], four_body: [], cutoff: 3.2}}",
+        "output=linear",
+        "epochs=2",
+    ]
+    assert main(["train", str(folder / "cotrain.yaml"), *changes]) == 0
+    said = capsys.readouterr().out
+    assert "training: 18 labelled frames (18 for hf)" in said
+    assert "fitting a linear LF to HF on" in said
+    pair = ExpertPair.load(folder / "linear" / "pair.duetto")
+    assert pair.hf is not None
+    assert pair.hf.kind == "allegro"
+    assert pair.lf is not None
+    assert pair.lf.kind == "linear"
+    # LF has met nickel alone: hydrogen is HF's.
+    assert pair.lf.species == ("Ni",)
+    report = json.loads((folder / "linear" / "pair.json").read_text())
+    # Two epochs have taught HF little but a smooth function, and LF follows that.
+    assert report["fit_rmse"]["forces"] < 0.5 * hf_force_rms(pair, folder / "bulk.extxyz")
+    with pytest.raises(InputError, match=r"lf\.linear\.cutoff: got 'far'"):
+        train(folder / "cotrain.yaml", ["lf={linear: {cutoff: far}}"])
+    with pytest.raises(InputError, match=r"lf\.linear: takes no data, test or families"):
+        train(folder / "cotrain.yaml", ["lf={linear: {data: [more.extxyz]}}"])
+
+
+def hf_force_rms(pair: ExpertPair, path: Path) -> float:
+    """Of HF's forces on the frames of a file, meV/Å."""
+    forces = [
+        evaluate(pair.hf, Structure(atoms, "", "")).forces.numpy() for atoms in read(path, ":")
+    ]
+    return 1e3 * float(np.sqrt(np.mean(np.concatenate(forces) ** 2)))
 
 
 def test_a_folder_is_trained_in_once_and_by_one(trained: tuple[Path, list[str]]) -> None:
