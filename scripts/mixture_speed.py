@@ -1,16 +1,21 @@
 """Speed-up over full HF and force error of mixtures with several LF experts, as rows and a plot.
 
-    python scripts/mixture_speed.py examples/ptco/ptco.duetto examples/ptco/ptco_linear.duetto \
-        --out bench/results/mixture_speed.json --plot docs/images/mixture_linear.png
+    python scripts/mixture_speed.py examples/ptco/ptco_linear.duetto examples/ptco/ptco.duetto \
+        --random hf64 --nequip 500 --out bench/results/mixture_speed.json \
+        --plot docs/images/mixture_speed.png
 
 Bulk platinum with a ball of atoms computed by HF. The pairs must have the same HF expert; all their
-mixtures and full HF are timed turn by turn in one process.
+mixtures and full HF are timed turn by turn in one process. `--random hf64` adds the first pair's LF
+under an HF of that architecture with random weights at 5 Å, whose speed alone means something.
+`--nequip N` times nequip's own evaluations of every HF, eager and compiled, on about N atoms in the
+same turns; they are compared per atom, in nequip's favour as far as its memory goes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +27,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from duetto.environment import package_versions
+from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.base import max_cutoff
 from duetto.experts.pair import ExpertPair
 from duetto.files import atomic_write
+from duetto.measure.bench.architectures import random_pair
 from duetto.measure.bench.systems import bulk_platinum
 from duetto.measure.turns import time_in_turns
 from duetto.potential.mixture import Potential
 from duetto.report.style import INK, LF, MIXTURE, MUTED, draw_png
 
+VERSIONS = ("duetto", "torch", "numpy", "numba", "nequip", "nequip-allegro")
 FRACTIONS = (0.02, 0.05, 0.10, 0.20, 0.40)
 
 
@@ -41,24 +49,60 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--fractions", type=float, nargs="+", default=FRACTIONS)
+    parser.add_argument("--random", metavar="ARCHITECTURE", help="an HF of random weights, too")
+    parser.add_argument("--nequip", type=int, metavar="N", help="nequip's HF on so many atoms")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     atoms = bulk_platinum(args.atoms)
     pairs = {Path(path).stem: ExpertPair.load(path) for path in args.pairs}
-    rows = measure(atoms, pairs, args.fractions, args.rounds)
+    groups = [pairs]
+    if args.random:
+        groups.append(with_random_hf(pairs, args.random))
+    small = None if args.nequip is None else bulk_platinum(args.nequip)
+    rows = []
+    for group in groups:
+        peers = {} if small is None else nequip_peers(next(iter(group.values())), small)
+        count = len(small) if small is not None else 1
+        rows += measure(atoms, group, args.fractions, args.rounds, peers, count)
     record = {
         "n_atoms": len(atoms),
         "threads": args.threads,
         "dtype": "float32",
-        "pairs": {name: pair.content_hash for name, pair in pairs.items()},
-        "versions": package_versions(("duetto", "torch", "numpy", "numba")),
+        "pairs": {n: pair.content_hash for group in groups for n, pair in group.items()},
+        "nequip_atoms": None if small is None else len(small),
+        "versions": package_versions(VERSIONS),
         "rows": rows,
     }
     atomic_write(args.out, json.dumps(record, indent=1) + "\n")
     if args.plot is not None:
         atomic_write(args.plot, draw(rows))
+
+
+def with_random_hf(pairs: dict[str, ExpertPair], architecture: str) -> dict[str, ExpertPair]:
+    """The first pair's LF under an HF of random weights, cutoff 5 Å, of the same species."""
+    name, pair = next(iter(pairs.items()))
+    lf = pair.experts["lf"]
+    hf = random_pair(
+        architecture, None, hf_r_max=5.0, lf_r_max=5.0, species=pair.experts["hf"].species, seed=1
+    ).hf
+    return {f"{architecture} with the LF of {name}": ExpertPair(hf, lf, {})}
+
+
+def nequip_peers(pair: ExpertPair, atoms: Atoms) -> dict[str, Callable[[], object]]:
+    """nequip's evaluations of a pair's HF, the list given; by name."""
+    from duetto.measure.bench import nequip_engines as nequip
+
+    hf = pair.hf
+    assert isinstance(hf, AllegroExpert)
+    given = nequip.NequipInput(nequip.eager(hf, "float32", "cpu"), atoms, "cpu")
+    data, path = given.data(), nequip.compiled(hf, "float32", "cpu", atoms, say=print)
+    models = {
+        "nequip eager": nequip.eager(hf, "float32", "cpu"),
+        "nequip compiled": nequip.load_compiled(path, "cpu"),
+    }
+    return {name: lambda m=m: m(dict(data)) for name, m in models.items()}
 
 
 def ball(atoms: Atoms, fraction: float) -> NDArray[np.float64]:
@@ -71,9 +115,14 @@ def ball(atoms: Atoms, fraction: float) -> NDArray[np.float64]:
 
 
 def measure(
-    atoms: Atoms, pairs: dict[str, ExpertPair], fractions: list[float], rounds: int
+    atoms: Atoms,
+    pairs: dict[str, ExpertPair],
+    fractions: list[float],
+    rounds: int,
+    peers: dict[str, Callable[[], object]],
+    peer_atoms: int = 1,
 ) -> list[dict[str, Any]]:
-    """One row per pair and fraction."""
+    """One row per pair and fraction; `peers` are timed along, on `peer_atoms` atoms each."""
     positions = torch.from_numpy(atoms.positions.copy())
     cell = torch.from_numpy(atoms.cell.array.copy())
 
@@ -94,6 +143,7 @@ def measure(
             "full_hf": lambda: full.evaluate(positions, cell),
             **{f"lf {n}": lambda p=p: p.evaluate(positions, cell) for n, p in lows.items()},
             **{n: lambda p=p: p.evaluate(positions, cell) for n, p in mixtures.items()},
+            **peers,
         }
         timings = time_in_turns(tasks, rounds=rounds)
         for name, pair in pairs.items():
@@ -103,6 +153,8 @@ def measure(
             hf, lf = timings["full_hf"].minimum_ms, timings[f"lf {name}"].minimum_ms
             mixed = timings[name].minimum_ms
             ideal = hf / (fraction * hf + (1 - fraction) * lf)
+            per_atom = {n: timings[n].minimum_ms / peer_atoms for n in peers}
+            best = min(per_atom, key=lambda n: per_atom[n]) if per_atom else None
             rows.append(
                 {
                     "pair": name,
@@ -113,6 +165,9 @@ def measure(
                     "mixture_ms": mixed,
                     "speedup": hf / mixed,
                     "of_ideal": hf / mixed / ideal,
+                    "nequip_ms_per_atom": per_atom,
+                    "nequip_best": best,
+                    "speedup_over_nequip": best and per_atom[best] * len(atoms) / mixed,
                     "force_rmse_complex_mev_per_angstrom": _rms(error[inside]),
                     "force_rmse_core_mev_per_angstrom": _rms(error[core]) if core.any() else None,
                 }
@@ -143,9 +198,14 @@ def draw(rows: list[dict[str, Any]]) -> bytes:
         for name in names:
             chosen = [row for row in rows if row["pair"] == name]
             percent = [100 * row["complex_fraction"] for row in chosen]
-            label = f"{chosen[0]['lf_kind']} LF"
+            random = "with the LF of" in name
+            label = f"{chosen[0]['lf_kind']} LF" + (f", {name.split()[0]}" if random else "")
             speed = [row["speedup"] for row in chosen]
             left.plot(percent, speed, "o-", color=colours[name], label=label)
+            ideal = [row["speedup"] / row["of_ideal"] for row in chosen]
+            left.plot(percent, ideal, "--", color=colours[name], linewidth=1.0)
+            if random:
+                continue
             error = [row["force_rmse_complex_mev_per_angstrom"] for row in chosen]
             right.plot(percent, error, "o-", color=colours[name], label=label)
         for ax in (left, right):
