@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from duetto.frontends.lammps.system import System
 from duetto.frontends.lammps.unified import DuettoUnified
@@ -14,10 +17,11 @@ from duetto.potential.neighbors import NeighborList
 
 Array = NDArray[np.float64]
 
-SAMPLE = 64
+SAMPLE = 128
 """Centres of a type that are timed; fewer where there are fewer."""
 
-REPEATS = 3
+REPEATS = 9
+"""Of all types in turn, so that what else the machine does falls on all of them alike."""
 
 
 def measured_costs(unified: DuettoUnified, system: System) -> tuple[list[float], list[float]]:
@@ -30,43 +34,40 @@ def measured_costs(unified: DuettoUnified, system: System) -> tuple[list[float],
     Returns:
         By type, with the weights that the atoms have; and, where weights follow seeds, by HF.
     """
-    types = range(len(system.types))
-    seconds = [_seconds(unified, system, t, system.weights) for t in types]
-    hf = []
-    if unified.follow is not None:
-        seconds = [_seconds(unified, system, t, np.floor(system.weights)) for t in types]
-        hf = [_seconds(unified, system, t, np.ones(len(system.weights))) for t in types]
-    cheapest = max(min(seconds), 1e-12)
-    by_type, by_hf = ([float(f"{s / cheapest:.2g}") for s in some] for some in (seconds, hf))
-    return by_type, by_hf
+    w, n = system.weights, len(system.types)
+    ways = [w] if unified.follow is None else [np.floor(w), np.ones(len(w))]
+    samples = [_sample(unified, system, t, weights) for weights in ways for t in range(n)]
+    best = [math.inf] * len(samples)
+    for _ in range(REPEATS):
+        for k, sample in enumerate(samples):
+            best[k] = min(best[k], _seconds(unified, sample))
+    cheapest = max(min(best[:n]), 1e-12)
+    costs = [float(f"{seconds / cheapest:.2g}") for seconds in best]
+    return costs[:n], costs[n:]
 
 
-def _seconds(unified: DuettoUnified, system: System, kind: int, weights: Array) -> float:
-    """The shortest of a few evaluations, per centre."""
+def _seconds(unified: DuettoUnified, sample: Sequence[Tensor]) -> float:
+    """Of one evaluation, per centre."""
+    kinds, weights, rows, neighbors, edges = sample
+    began = time.perf_counter()
+    energies, _, _ = unified.engine.evaluate(kinds, weights, rows, neighbors, edges)
+    energies.sum().item()  # a GPU has finished, then
+    return (time.perf_counter() - began) / len(kinds)
+
+
+def _sample(
+    unified: DuettoUnified, system: System, kind: int, weights: Array
+) -> tuple[Tensor, ...]:
+    """Some centres of a type: types, weights, rows, types of neighbors, vectors."""
     numbers = system.numbers - 1
     members = np.flatnonzero(numbers == kind)
     centres = members[:: -(-len(members) // SAMPLE)]
     ranges = np.zeros(len(numbers))
     ranges[centres] = unified.cutoffs[kind].max()
-    neighbors = NeighborList(ranges, np.asarray(system.atoms.pbc), 0.0)
+    near = NeighborList(ranges, np.asarray(system.atoms.pbc), 0.0)
     positions, cell = system.atoms.positions, system.atoms.cell.array
-    neighbors.rebuild(positions, cell)
-    row = np.repeat(np.arange(len(centres)), np.diff(neighbors.first)[centres])
-    vectors = positions[neighbors.neighbor] - positions[centres[row]] + neighbors.shift @ cell
-    kinds, share, rows, others, edges = (
-        torch.from_numpy(array).to(unified.engine.device)
-        for array in (
-            numbers[centres],
-            weights[centres],
-            row,
-            numbers[neighbors.neighbor],
-            vectors,
-        )
-    )
-    best = float("inf")
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        energies, _, _ = unified.engine.evaluate(kinds, share, rows, others, edges)
-        energies.sum().item()  # a GPU has finished, then
-        best = min(best, time.perf_counter() - began)
-    return best / len(centres)
+    near.rebuild(positions, cell)
+    row = np.repeat(np.arange(len(centres)), np.diff(near.first)[centres])
+    vectors = positions[near.neighbor] - positions[centres[row]] + near.shift @ cell
+    arrays = numbers[centres], weights[centres], row, numbers[near.neighbor], vectors
+    return tuple(torch.from_numpy(array).to(unified.engine.device) for array in arrays)

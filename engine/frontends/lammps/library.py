@@ -21,6 +21,9 @@ MPI_LIBRARY = "libmpi.so.12"
 
 _RANK_VARIABLES = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
 _SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS")
+_LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+"""Set for processes of a launcher alone: a batch job's number of tasks says nothing of them."""
+
 _MPICH_COMM_WORLD = 0x44000000
 _HEAD_START_S = 1.0
 """Ranks that fail alike: the first has this long to say so and to end the others."""
@@ -96,6 +99,24 @@ def open_lammps(arguments: Sequence[str]) -> Any:
     if not instance.has_exceptions:
         raise InputError("this LAMMPS was built without exceptions; use one that has them")
     return instance
+
+
+def require_one_world(ranks: int) -> None:
+    """Refuse a launcher of another MPI, whose processes would each run everything.
+
+    Args:
+        ranks: of LAMMPS.
+
+    Raises:
+        InputError: this process was started as one of several, and LAMMPS is alone.
+    """
+    started = _from_environment(_LAUNCHERS, 1)
+    if ranks == 1 < started:
+        own = next((str(path) for path in mpich_files("mpiexec")), "the mpiexec of its MPI")
+        raise InputError(
+            f"the launcher has started {started} processes and LAMMPS knows of one: that launcher "
+            f"is of another MPI than LAMMPS; start with {own} -n {started}"
+        )
 
 
 def version_of(instance: Any) -> int:

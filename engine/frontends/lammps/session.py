@@ -15,7 +15,7 @@ from duetto.files import atomic_write
 from duetto.frontends.lammps.callback import Callbacks, install
 from duetto.frontends.lammps.data_file import data_file
 from duetto.frontends.lammps.deck import DATA, DECK, EXPERTS, Plan, full_deck
-from duetto.frontends.lammps.library import ends_all_ranks, open_lammps
+from duetto.frontends.lammps.library import ends_all_ranks, open_lammps, require_one_world
 from duetto.frontends.lammps.system import System
 
 
@@ -52,6 +52,7 @@ def session(arguments: Sequence[str]) -> Iterator[Session]:
         rank, size = (
             int(instance.extract_setting(f"universe_{word}")) for word in ("rank", "size")
         )
+        require_one_world(size)
         try:
             yield Session(instance, callbacks, rank, size)
         except Exception as error:

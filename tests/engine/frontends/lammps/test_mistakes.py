@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from duetto.errors import InputError
-from duetto.frontends.lammps import build
+from duetto.frontends.lammps import build, library
 from tests.engine.frontends.lammps.mistakes import BOX
 from tests.engine.frontends.lammps.mpi import ROOT, needs_compiler, needs_lammps, on_ranks
 from tests.pairs import mismatched_pair
@@ -112,6 +112,19 @@ except Exception as error:
         check=False,
     )
     assert "compiled for LAMMPS 20240829, and this is LAMMPS" in done.stdout, done.stderr
+
+
+def test_a_launcher_of_another_mpi_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise each of its processes would run everything, into the same files."""
+    for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    library.require_one_world(1)
+    monkeypatch.setenv("SLURM_NTASKS", "4")  # of the job: this process may be alone in it
+    library.require_one_world(1)
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    library.require_one_world(2)
+    with pytest.raises(InputError, match="has started 2 processes and LAMMPS knows of one"):
+        library.require_one_world(1)
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
