@@ -163,12 +163,6 @@ def _convert(value: Any, dtype: torch.dtype | None, device: torch.device | str) 
     return value
 
 
-def degree_of_component(l_max: int, device: torch.device | str = "cpu") -> Tensor:
-    """(D,) the degree l of each component lm."""
-    degrees = [degree for degree in range(l_max + 1) for _ in range(2 * degree + 1)]
-    return torch.tensor(degrees, device=device)
-
-
 def atomic_energies(
     expert: FoldedExpert,
     vectors: Tensor,

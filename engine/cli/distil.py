@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,14 +39,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Fit; return the exit code."""
+    from duetto.cli.target import pair_target
     from duetto.distil.settings import read_settings
     from duetto.errors import InputError
 
-    target = Path(args.output)
-    if target.suffix != ".duetto":
-        raise InputError(f"{target}: a pair file is called *.duetto")
-    if not os.access(target.parent, os.W_OK):
-        raise InputError(f"{target}: the folder {target.parent} does not exist or is read-only")
+    target = pair_target(args.output)
     settings = read_settings(args.config, args.overrides)
 
     from duetto.distil.fit import distil

@@ -54,13 +54,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Pack; return the exit code."""
+    from duetto.cli.target import pair_target
     from duetto.errors import InputError
 
-    target = Path(args.output)
-    if target.suffix != ".duetto":
-        raise InputError(f"{target}: a pair file is called *.duetto")
-    if not os.access(target.parent, os.W_OK):
-        raise InputError(f"{target}: the folder {target.parent} does not exist or is read-only")
+    target = pair_target(args.output)
 
     os.environ.setdefault("_NEQUIP_LOG_LEVEL", "WARNING")  # it tells of every file it opens
     from duetto.conversion.assemble import assemble
