@@ -42,7 +42,9 @@ AROUND = {
     "bulk": "within: {distance: 4.0, of: {indices: [0]}}",
 }
 UPDATE = {
-    "update": "{every: 20, average: 100, ramp: 50, enter: 0.6, leave: 0.3}",
+    "update": "{every: 20, average: 1000, ramp: 50, enter: 0.7, leave: 0.3}",
+    # Shorter than the atoms' vibrations last.
+    "update, short average": "{every: 20, average: 100, ramp: 50, enter: 0.6, leave: 0.3}",
     "update, no hysteresis": "{every: 20, ramp: 50}",
 }
 WAYS = ("follow", *UPDATE)

@@ -63,7 +63,8 @@ def draw_weights(
         positions: (A, 3) Å.
         species: (A,) chemical symbols.
         weights: (A,) weight of the HF expert.
-        see_through: whether atoms of LF alone are small, so that a region in their midst is seen.
+        see_through: whether atoms are the smaller the less of HF they have, so that a region in
+            the midst of others is seen.
 
     Returns:
         PNG.
@@ -73,7 +74,7 @@ def draw_weights(
         shown = np.random.default_rng(0).choice(shown, _MOST_ATOMS, replace=False)
     radii = np.array([covalent_radii[atomic_numbers[species[int(atom)]]] for atom in shown])
     if see_through and (weights > 0.0).any():
-        radii = np.where(weights[shown] > 0.0, radii, _SMALL * radii)
+        radii = radii * (_SMALL + (1.0 - _SMALL) * weights[shown])
     lf, hf = np.array(to_rgb(LF)), np.array(to_rgb(HF))
     colours = lf + weights[shown, None] * (hf - lf)
     return _draw_views(positions[shown], radii, colours, _weight_legend(weights))
