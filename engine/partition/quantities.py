@@ -11,7 +11,9 @@ from ase import Atoms
 
 from duetto.atoms.periodic import Array, Indices, nearest, pairs_within
 from duetto.errors import InputError
+from duetto.partition.extrapolation import excess_of
 from duetto.partition.regions.moving import Quantity
+from duetto.partition.rules import Configuration, Kinds
 
 
 def quantity(
@@ -24,10 +26,11 @@ def quantity(
         atoms: positions in Å, cell, pbc; for `array` the array.
         weights: (A,) w now, for `disagreement`: it is sampled on atoms with w > 0 and in the shell
             around them; None: everywhere.
-        potential: of these atoms, for `disagreement`.
+        potential: of these atoms, for `disagreement` and `extrapolation`.
 
     Raises:
-        InputError: an array that the structure does not have.
+        InputError: an array that the structure does not have; an LF that does not remember what it
+            was fitted to.
     """
     settings = asked.settings
     if asked.name == "coordination":
@@ -36,7 +39,30 @@ def quantity(
         return centrosymmetry(atoms, settings["cutoff"], settings["neighbors"])
     if asked.name == "array":
         return _array(atoms, settings["name"])
+    if asked.name == "extrapolation":
+        return extrapolation(atoms, potential)
     return disagreement(atoms, settings["of"], settings["shell"], weights, potential)
+
+
+def extrapolation(atoms: Atoms, potential: Any) -> Array:
+    """How far the worst moment of each atom is outside what LF's fit has seen, (A,).
+
+    In widths of the range that it has seen; below 0 inside it, ∞ for a species that the fit did not
+    have. Only distances count, and LF is not evaluated.
+
+    Raises:
+        InputError: LF is no linear expert, or remembers no ranges.
+    """
+    kinds, nobody = Kinds.of(list(atoms.symbols)), np.zeros(len(atoms))
+    now = Configuration(atoms.positions, atoms.cell.array, np.asarray(atoms.pbc), kinds, nobody)
+    excess = excess_of(potential.pair.lf, now, np.arange(len(atoms)))
+    if excess is None:
+        raise InputError(
+            "regions.update.seeds.extrapolation: this pair's lf does not remember what it was "
+            "fitted to; allowed: a linear one (duetto distil)"
+        )
+    worst = excess.max(axis=1, initial=-np.inf)
+    return np.where(np.isneginf(worst), np.inf, worst)
 
 
 def coordination(atoms: Atoms, cutoff: float) -> Array:

@@ -43,13 +43,14 @@ class Updating:
     @property
     def needs_potential(self) -> bool:
         """Whether the seeds can only be told by asking the experts."""
-        return self.words.seeds is not None and self.words.seeds.name == "disagreement"
+        seeds = self.words.seeds
+        return seeds is not None and seeds.name in ("disagreement", "extrapolation")
 
     def begin(self, potential: Any = None) -> None:
         """Resolve the partition of the start at once, without ramp or hysteresis.
 
         Args:
-            potential: for seeds that go by the experts' disagreement; without it all atoms stay
+            potential: for seeds that go by what the experts say; without it all atoms stay
                 complex until there is one.
 
         Raises:
@@ -128,7 +129,8 @@ class Updating:
         """Average in time; where nothing was known before, or is known now, there is no mixing."""
         words = self.words
         share = min(words.every / words.average, 1.0) if words.average else 1.0
-        mixed = self.average + share * (value - self.average)
+        with np.errstate(invalid="ignore"):  # ∞ less ∞, as good as not known
+            mixed = self.average + share * (value - self.average)
         self.average = np.where(np.isfinite(mixed), mixed, value)
 
     def _weights(self) -> Array:
@@ -145,7 +147,7 @@ class Updating:
 def start_weights(regions: Regions, atoms: Atoms) -> Array:
     """The weights (A,) that a run starts with, whether they move or not.
 
-    Where seeds go by the disagreement of the experts, which only a run knows, all are 1.
+    Where seeds go by what the experts say, which only a run knows, all are 1.
 
     Raises:
         InputError: the partition does not fit the structure.

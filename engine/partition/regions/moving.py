@@ -245,10 +245,15 @@ class _Disagreement(Section):
     shell: Length = 3.0
 
 
+class _Extrapolation(Section):
+    """No settings: `extrapolation: {}`."""
+
+
 QUANTITIES: dict[str, type[Section]] = {
     "coordination": _Coordination,
     "centrosymmetry": _Centrosymmetry,
     "array": _Array,
     "disagreement": _Disagreement,
+    "extrapolation": _Extrapolation,
 }
 """What seeds may go by, with its settings. Species are a region of their own."""

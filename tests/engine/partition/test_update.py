@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc111, molecule
 
+from duetto.errors import InputError
+from duetto.experts.pair import ExpertPair
 from duetto.partition.regions import Regions
 from duetto.partition.update import Updating
 
@@ -95,3 +99,28 @@ def test_a_ramp_takes_the_steps_that_were_asked_for(stride: int) -> None:
         reached = calls * stride / 12
         np.testing.assert_allclose(weights[target == 1.0], reached, atol=1e-12)
     np.testing.assert_array_equal(weights, target)
+
+
+def test_where_a_linear_expert_guesses_is_a_seed() -> None:
+    examples = Path(__file__).resolve().parents[3] / "examples" / "ptco"
+    words = {"every": 5, "seeds": {"extrapolation": {}}, "enter": {"min": 0.05}}
+    atoms = bulk("Pt", "fcc", a=3.978, cubic=True).repeat(3)
+    atoms.rattle(0.03, seed=1)
+    atoms.symbols[50] = "C"
+    made = Updating(Regions.from_dict({"complex": "seeds", "update": words}), atoms)
+    assert made.needs_potential
+    linear = SimpleNamespace(pair=ExpertPair.load(examples / "ptco_linear.duetto"))
+    made.begin(linear)
+    # A species that the fit did not have.
+    np.testing.assert_array_equal(np.flatnonzero(made.target), [50])
+    pushed = atoms.positions.copy()
+    pushed[0] += 0.42 * atoms.get_distance(0, 1, mic=True, vector=True)
+    made.resolve(pushed, atoms.cell.array, made.target, linear)
+    seeds = np.flatnonzero(made.target)
+    assert {0, 50} <= set(seeds.tolist())
+    assert len(seeds) > 2
+    near = np.minimum(*(atoms.get_distances(i, range(108), mic=True) for i in (0, 50)))
+    assert near[seeds].max() < 6.0
+    other = SimpleNamespace(pair=ExpertPair.load(examples / "ptco.duetto"))
+    with pytest.raises(InputError, match="does not remember what it was fitted to"):
+        made.begin(other)
