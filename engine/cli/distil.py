@@ -78,6 +78,8 @@ def _read(path: str) -> ExpertPair:
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
+    from duetto.distil.report import shown
+
     fit = report["fit_rmse"]
     lines = [
         f"{report['coefficients']} coefficients, {report['rows']} rows of {report['structures']} "
@@ -89,7 +91,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
         hf, mine, plain = (
             report["crystal"][who][name] for who in ("hf", "distilled", "unconstrained")
         )
-        lines.append(f"  {name:4s} HF {hf:9.4f}   LF {mine:9.4f}   unconstrained {plain:9.4f}")
+        without = shown(plain)
+        lines.append(f"  {name:4s} HF {hf:9.4f}   LF {mine:9.4f}   unconstrained {without}")
     for family, found in report.get("test", {}).items():
         mine = found["distilled"]
         labels = mine["forces_vs_labels_meV_per_A"]

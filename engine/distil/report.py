@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from duetto.distil.elastic import Elasticity, elasticity
 from duetto.distil.equations import QUANTITIES, solve
 from duetto.distil.fit import Fit, _shifts, cost_per_edge, evaluate, provenance_of
-from duetto.distil.settings import DistilSettings
+from duetto.distil.settings import Crystal, DistilSettings
 from duetto.distil.structures import Structure
+from duetto.errors import InputError
 from duetto.experts.base import Expert
 from duetto.experts.linear.basis import basis_of
 from duetto.experts.linear.expert import LinearExpert
@@ -47,7 +48,7 @@ def report_of(fit: Fit, settings: DistilSettings) -> dict[str, Any]:
         report["crystal"] = {
             "hf": _constants(fit.crystal),
             "distilled": _constants(elasticity(fit.expert, settings.crystal)),
-            "unconstrained": _constants(elasticity(fit.unconstrained, settings.crystal)),
+            "unconstrained": _constants_if_any(fit.unconstrained, settings.crystal),
         }
     if fit.test:
         report["test"] = _test_errors(fit)
@@ -83,6 +84,19 @@ def write_pair(
 
 def _constants(crystal: Elasticity) -> dict[str, float]:
     return {name: float(getattr(crystal, name)) for name in CONSTANTS}
+
+
+def _constants_if_any(expert: LinearExpert, crystal: Crystal) -> dict[str, float | None]:
+    """None each where few data without constraints have made no stable crystal."""
+    try:
+        return dict(_constants(elasticity(expert, crystal)))
+    except InputError:
+        return dict.fromkeys(CONSTANTS)
+
+
+def shown(value: float | None) -> str:
+    """A constant for people."""
+    return "   none  " if value is None else f"{value:9.4f}"
 
 
 def _fit_errors(fit: Fit) -> dict[str, float]:
@@ -172,7 +186,7 @@ def page_of(report: dict[str, Any]) -> str:
     if "crystal" in report:
         found = report["crystal"]
         rows = [
-            (name, "   ".join(f"{who} {found[who][name]:.4f}" for who in found))
+            (name, "   ".join(f"{who} {shown(found[who][name]).strip()}" for who in found))
             for name in CONSTANTS
         ]
         tables.append(Table("Crystal: Å, eV per atom, GPa", rows))
