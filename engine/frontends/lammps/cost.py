@@ -17,10 +17,11 @@ from duetto.potential.neighbors import NeighborList
 
 Array = NDArray[np.float64]
 
-SAMPLE = 128
-"""Centres of a type that are timed; fewer where there are fewer."""
+SAMPLE = 512
+"""Centres of a type that are timed, enough that what a call costs besides counts for little; fewer
+where there are fewer."""
 
-REPEATS = 9
+REPEATS = 5
 """Of all types in turn, so that what else the machine does falls on all of them alike."""
 
 
