@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duetto.files import atomic_write
+from duetto.kernels.triton.expert_launch import EDGE_TILES
 from duetto.kernels.triton.expert_offline import Resources
 from duetto.kernels.triton.expert_spec import COMPONENTS, KernelSpec
-from duetto.kernels.triton.expert_writer import stash_layout
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "gpu.md"
 BEGIN, END = "<!-- floors -->", "<!-- end of floors -->"
@@ -27,8 +27,8 @@ MEMORY_RATE = 4.3e12
 ISSUE_RATE = 132 * 4 * 1.98e9
 """Instructions of warps per second: SMs, schedulers of each, highest clock."""
 
-NEIGHBORS = {"hf": 54, "lf": 42}
-"""Edges of a centre in bulk platinum within 6 Å and 5 Å."""
+NEIGHBORS = {"hf": (54, 42), "lf": (42, 18)}
+"""Edges of a centre in bulk platinum within 6 Å, 5 Å and 4.5 Å."""
 
 EDGE_BYTES = {"vector": 12, "type": 4, "gradient": 12}
 CENTRE_BYTES = 36
@@ -50,63 +50,86 @@ class Floor:
         return max(self.tensor, self.floats, self.memory, self.issue)
 
 
-def memory_bytes(spec: KernelSpec, kind: str, tile: int, neighbors: int) -> float:
+def centres_of_program(spec: KernelSpec, tile: int, neighbors: int) -> int:
+    """How many centres with so many edges are packed together; 0 if they go to another tile."""
+    own = next(t for t in EDGE_TILES if 2 * neighbors <= t or (neighbors <= t and t >= 128))
+    return min(spec.centres, tile // neighbors) if tile == own else 0
+
+
+def memory_bytes(spec: KernelSpec, kind: str, tile: int, centres: int, neighbors: int) -> float:
     """Bytes per edge that a kernel moves at least: its arguments and the stash, each once.
 
     Weights are not among them: they stay in the caches.
     """
+    edges = centres * neighbors
     edge = EDGE_BYTES["vector"] + (EDGE_BYTES["type"] if spec.num_types > 1 else 0)
     if kind != "forward":
         edge += EDGE_BYTES["gradient"]
     if kind == "whole":
         return edge + CENTRE_BYTES / neighbors
-    layout = stash_layout(spec)
-    components = COMPONENTS * spec.channels * 4 * (2 * spec.num_layers - 1)
-    passed_on = 4 * (sum(spec.hidden_widths[1:]) + spec.readout_width) * tile
-    stash = components + passed_on
+    later = spec.num_layers - 1
+    group = len(spec.slabs) * COMPONENTS * spec.channels * 4
+    # Environments and functionals.
+    stash = (1 + 2 * later) * group
+    widths = len(spec.degrees) * spec.channels + sum(spec.hidden_widths[1:]) + spec.readout_width
+    stash += 4 * widths * tile
     if kind == "backward":
-        # What it leaves there for itself is written and read.
-        later = spec.num_layers - 1
-        own = 4 * layout.edge_width * tile - passed_on + later * COMPONENTS * spec.channels * 4
-        own += 4 * sum(spec.hidden_widths[2:]) * tile
+        # What it leaves there for itself is written and read: gradients of s_n, of
+        # pre-activations, of functionals, and of environments through them.
+        own = 4 * (later * spec.channels + sum(spec.hidden_widths[2:])) * tile
+        own += sum(n + 2 for n in range(1, spec.num_layers)) * group
         stash += 2 * own
-    return edge + (CENTRE_BYTES + stash) / neighbors
+    return edge + CENTRE_BYTES / neighbors + stash / edges
 
 
-def floor_of(spec: KernelSpec, kind: str, tile: int, neighbors: int, resources: Resources) -> Floor:
-    """Least times of one kernel when every centre has `neighbors` edges."""
-    programs = 1e6 / neighbors
+def floor_of(
+    spec: KernelSpec, kind: str, tile: int, centres: int, neighbors: int, resources: Resources
+) -> Floor:
+    """Least times of one kernel, of so many centres a program, each with `neighbors` edges."""
+    programs = 1e6 / (centres * neighbors)
     return Floor(
         tensor=1e3 * programs * resources.tensor_operations / TENSOR_RATE,
         floats=1e3 * programs * resources.float_operations / FLOAT_RATE,
-        memory=1e9 * memory_bytes(spec, kind, tile, neighbors) / MEMORY_RATE,
+        memory=1e9 * memory_bytes(spec, kind, tile, centres, neighbors) / MEMORY_RATE,
         issue=1e3 * programs * resources.instructions * resources.warps_per_program / ISSUE_RATE,
     )
 
 
 def table(kernels: Mapping[str, tuple[KernelSpec, Resources]]) -> str:
-    """The Markdown table of the kernels for sm_90 with tiles of 64 edges."""
+    """The Markdown table of the kernels for sm_90, for bulk platinum packed as a run packs it."""
     lines = [
-        "| kernel | neighbours | matrix kFLOP/edge | float32 kFLOP/edge | bytes/edge "
-        "| instructions/edge | tensor ms | float32 ms | memory ms | issue ms | floor ms |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| kernel | neighbours | centres in rows | matrix kFLOP/edge | float32 kFLOP/edge "
+        "| bytes/edge | instructions/edge | tensor ms | float32 ms | memory ms | issue ms "
+        "| floor ms |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, (spec, resources) in kernels.items():
         architecture, types, kind, tile, precision, capability = name.split("/")
-        if tile != "64" or capability != "90":
+        if capability != "90":
             continue
-        n = NEIGHBORS[architecture[:2]]
-        floor = floor_of(spec, kind, int(tile), n, resources)
-        instructions = resources.instructions * resources.warps_per_program / n
-        lines.append(
-            f"| {architecture}, {types} type{'s'[: int(types) != 1]}, {kind}, {precision} | {n} "
-            f"| {resources.tensor_operations / n / 1e3:.0f} "
-            f"| {resources.float_operations / n / 1e3:.1f} "
-            f"| {memory_bytes(spec, kind, int(tile), n):.0f} | {instructions:.0f} "
-            f"| {floor.tensor:.2f} | {floor.floats:.2f} | {floor.memory:.2f} | {floor.issue:.2f} "
-            f"| **{floor.least:.2f}** |"
-        )
+        label = f"{architecture}, {types} type{'s'[: int(types) != 1]}, {kind}, {precision}"
+        for n in NEIGHBORS[architecture[:2]]:
+            centres = centres_of_program(spec, int(tile), n)
+            if centres:
+                place = f"| {label} | {n} | {centres} in {tile} "
+                lines.append(place + _numbers(spec, kind, int(tile), centres, n, resources))
     return "\n".join(lines)
+
+
+def _numbers(
+    spec: KernelSpec, kind: str, tile: int, centres: int, neighbors: int, resources: Resources
+) -> str:
+    """The numbers of a row of the table."""
+    edges = centres * neighbors
+    floor = floor_of(spec, kind, tile, centres, neighbors, resources)
+    return (
+        f"| {resources.tensor_operations / edges / 1e3:.0f} "
+        f"| {resources.float_operations / edges / 1e3:.1f} "
+        f"| {memory_bytes(spec, kind, tile, centres, neighbors):.0f} "
+        f"| {resources.instructions * resources.warps_per_program / edges:.0f} "
+        f"| {floor.tensor:.2f} | {floor.floats:.2f} | {floor.memory:.2f} | {floor.issue:.2f} "
+        f"| **{floor.least:.2f}** |"
+    )
 
 
 def write_page(kernels: Mapping[str, tuple[KernelSpec, Resources]], version: str) -> None:

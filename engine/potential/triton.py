@@ -183,6 +183,7 @@ class TritonBackend:
         x = x.contiguous()  # the kernels read rows of three numbers one behind the other
         # What an evaluation that was given up has raised does not concern this one.
         mixture.neighbors.flags[flag.TILE_FULL.value : flag.HALTED.value].zero_()
+        mixture.want_virials(True)
         mixture.evaluate(x)
         raised = mixture.neighbors.flags.tolist()
         too_small = (flag.CELL_FULL, flag.LIST_FULL, flag.TILE_FULL, flag.WORK_FULL)

@@ -186,6 +186,7 @@ class Dynamics:
             CapacityError, ValueError: as `NeighborList.build`.
         """
         self.neighbors.build(self.positions, self.cell)
+        self.mixture.want_virials(True)
         self.mixture.evaluate(self.positions)
         if int(self.neighbors.flags[flag.FORCE_RANGE.value]):
             raise ForceRangeError(FORCE_RANGE_MESSAGE)
@@ -342,8 +343,10 @@ class Dynamics:
     def _launch_step(self) -> None:
         """Replay the graph of a step; the first step after a change of buffers is launched as is.
 
-        That first one also compiles what is new, which capturing cannot.
+        That first one also compiles what is new, which capturing cannot. Only the last step of a
+        launch is recorded by anybody, and only there virials are computed.
         """
+        self.mixture.want_virials(self._launched + 1 == self._end)
         if not (self.positions.is_cuda and self.mixture.capturable):
             self._step()
         elif self._captured != self.mixture.generation:

@@ -1,4 +1,4 @@
-"""Blocks of the kernels that compute the energy of a centre."""
+"""Blocks of the kernels that compute the energy of centres."""
 
 from __future__ import annotations
 
@@ -31,38 +31,48 @@ def first_hidden(w: Writer, *, slope: bool) -> None:
     expert_geometry.basis_factors(w)
     expert_geometry.two_body(w, slope=False)
     name = w.spec.two_body_activation
-    if not slope:
-        w(f'h0 = split(activation(z0, "{name}", FAST), PRECISION)')
+    if slope:
+        w(f'h0, h0_slope = activation_and_slope(z0, "{name}", FAST)')
     else:
-        w(
-            f'h0, h0_slope = activation_and_slope(z0, "{name}", FAST)',
-            "h0 = split(h0, PRECISION)",
-        )
+        w(f'h0 = activation(z0, "{name}", FAST)')
+    w("h0 = split(h0, PRECISION)")
 
 
-def tensor_weights(w: Writer, degree: int) -> None:
-    """wV_l = h_0 · PV_l of one degree."""
+def tensor_weights(w: Writer, degree: int, *, again: bool = False) -> None:
+    """wV_l = h_0 · PV_l of one degree, on the way back from the stash."""
+    address, shape = w.edge_tile(f"weights_{degree}"), f"E, {w.spec.channels}"
+    if w.kind == "backward" or again:
+        w(f"wV_{degree} = load_tile({address}, {shape})")
+        return
     w(f"wV_{degree} = dot(h0, {w.weights(f'PV_{degree}')}, PRECISION)")
+    if w.kind == "forward":
+        w(f"store_tile({address}, wV_{degree}, {shape})")
 
 
 def functional_by_degree(w: Writer, n: int, degree: int) -> None:
     """The rows of one degree of N_n, in parts as N{n}_{degree}."""
-    w(f"N{n}_{degree} = masked((degree == {degree})[:, None], N{n}_parts)")
+    slab = w.spec.slab_of(degree)
+    w(f"N{n}_{degree} = {expert_geometry.of_degree(slab, degree, f'N{n}_slab{slab.index}')}")
 
 
 def environment(w: Writer, n: int) -> None:
-    """A_n (COMPONENTS, U) of the centre."""
+    """A_n (COMPONENTS, U) of the centres, a slab at a time."""
     w.equation(f"H = Σ_j h_{n} Y_lm, A_{n} = norm · (PE_{n})ᵀ H")
-    w(f"moments = split(dot(Y_transposed, h{n}, PRECISION), PRECISION)")
-    factors = [
-        (f"masked((degree == {degree})[:, None], moments)", w.weights(f"PE_{n}_{degree}"))
-        for degree in w.spec.degrees
-    ]
-    w.sum_of_products(f"A{n}", factors)
-    w(f"A{n} = A{n} * norm")
-    if needs_stash(w):
-        address = w.component_tile(f"environment_{n}")
-        w(f"store_tile({address}, A{n}, {COMPONENTS}, {w.spec.channels})")
+    for slab in w.spec.slabs:
+        name = f"A{n}_slab{slab.index}"
+        w(
+            f"Y_transposed = transposed(renewed(Y{slab.index}, PRECISION))",
+            f"moments = split(dot(Y_transposed, h{n}, PRECISION), PRECISION)",
+        )
+        factors = [
+            (expert_geometry.of_degree(slab, degree, "moments"), w.weights(f"PE_{n}_{degree}"))
+            for degree in slab.degrees
+        ]
+        w.sum_of_products(name, factors)
+        w(f"{name} = {name} * norm")
+        if needs_stash(w):
+            address = w.component_tile(f"environment_{n}", slab)
+            w(f"store_tile({address}, {name}, {COMPONENTS}, {w.spec.channels})")
 
 
 def needs_stash(w: Writer) -> bool:
@@ -73,23 +83,35 @@ def needs_stash(w: Writer) -> bool:
 def _functional(w: Writer, n: int) -> None:
     if n == 0:
         w.equation("N_0 = e · M_0(A_0), diagonal")
-        w(f"N0 = A0 * {w.floats('first_product')}")
-    else:
-        # The vectors of all channels are read by threads that did not write them.
-        w("tl.debug_barrier()")
-        expert_product.functional(w, n)
-        if w.kind == "forward":
-            address = w.component_tile(f"functional_{n}")
-            w(f"store_tile({address}, N{n}, {COMPONENTS}, {w.spec.channels})")
-    w(f"N{n}_parts = split(N{n}, PRECISION)")
+        for slab in w.spec.slabs:
+            k = slab.index
+            w(f"N0_slab{k} = split(A0_slab{k} * {w.floats(f'first_product_{k}')}, PRECISION)")
+        return
+    # Vectors and tiles are spread over the threads differently: environments stored as tiles are
+    # loaded as vectors, and N_n the other way round, each time by threads that did not store them.
+    w("tl.debug_barrier()")
+    expert_product.functional(w, n)
+    w("tl.debug_barrier()")
+    recall_functional(w, n)
+
+
+def recall_functional(w: Writer, n: int) -> None:
+    """N_n, n ≥ 1, in parts, from the stash."""
+    for slab in w.spec.slabs:
+        address = w.component_tile(f"functional_{n}", slab)
+        tile = f"load_tile({address}, {COMPONENTS}, {w.spec.channels})"
+        w(f"N{n}_slab{slab.index} = split({tile}, PRECISION)")
 
 
 def _scalars(w: Writer, n: int) -> None:
     w.equation(f"s_{n}[u] = Σ_l wV[u, l] Σ_m Y_lm N_{n}[u, lm]")
     for degree in w.spec.degrees:
+        if n > 0 and w.kind == "forward":
+            tensor_weights(w, degree, again=True)
         functional_by_degree(w, n, degree)
         sign = "=" if degree == 0 else "+="
-        w(f"s{n} {sign} wV_{degree} * dot(Y_parts, N{n}_{degree}, PRECISION)")
+        slab = w.spec.slab_of(degree).index
+        w(f"s{n} {sign} wV_{degree} * dot(Y{slab}, N{n}_{degree}, PRECISION)")
 
 
 def _latent(w: Writer, n: int) -> None:
@@ -118,6 +140,8 @@ def _readout(w: Writer) -> None:
     w.sum_of_products("zr", factors)
     name = w.spec.readout_activation
     w(
+        f"scale = {w.type_energy('scale')}",
+        f"shift = {w.type_energy('shift')}",
         f"ro = {w.row('ro')}[None, :]",
         f'readout, readout_slope = activation_and_slope(zr, "{name}", FAST)',
         "edge_energy = tl.sum(readout * ro, 1)",
@@ -135,9 +159,19 @@ def _readout(w: Writer) -> None:
 
 
 def _store_energy(w: Writer) -> None:
+    if needs_stash(w):
+        # Found anew rather than held through the kernel.
+        expert_geometry.rows(w)
     w.equation("E_i = scale · Σ_j e_ij + shift")
-    w("atomic_energy = scale * tl.sum(edge_energy, 0) + shift")
-    if w.spec.zbl_p is not None:
-        w("atomic_energy += tl.sum(repulsion, 0)")
-    # A tile too small for the centre must not pass for an energy.
-    w('tl.store(energies + row, tl.where(edges <= E, atomic_energy, float("nan")))')
+    for c in range(w.spec.centres):
+        w(
+            f"own_edges = tl.where(member == {c}, edge_energy, 0.0)",
+            "atomic_energy = scale * tl.sum(own_edges, 0) + shift",
+        )
+        if w.spec.zbl_p is not None:
+            w(f"atomic_energy += tl.sum(tl.where(member == {c}, repulsion, 0.0), 0)")
+        # A tile too small for the centre must not pass for an energy.
+        w(
+            f'atomic_energy = tl.where(end{c} <= E, atomic_energy, float("nan"))',
+            f"tl.store(energies + row{c}, atomic_energy, mask=row{c} >= 0)",
+        )

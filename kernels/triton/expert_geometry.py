@@ -6,7 +6,7 @@ import math
 
 from duetto.kernels.constants import ZBL_COEFFICIENTS as _ZBL_COEFFICIENTS
 from duetto.kernels.constants import ZBL_EXPONENTS as _ZBL_EXPONENTS
-from duetto.kernels.triton.expert_spec import COMPONENTS
+from duetto.kernels.triton.expert_spec import COMPONENTS, Slab
 from duetto.kernels.triton.expert_writer import Writer
 
 Monomial = tuple[int, int, int]
@@ -56,13 +56,34 @@ def _expression(polynomial: Polynomial) -> str:
     return " + ".join(terms)
 
 
+def rows(w: Writer) -> None:
+    """Find the centres of the program, and of every row of its tiles centre and place in memory."""
+    w.equation("rows of the tiles: the edges of one centre after the other's, then padding")
+    w("end = 0", "member = tl.zeros([E], tl.int32)")
+    for c in range(w.spec.centres):
+        # Places that are not taken hold −1: a row without edges.
+        w(
+            f"row{c} = tl.load(pack + {c})",
+            f"start{c} = tl.load(rowptr + row{c}, mask=row{c} >= 0, other=0)",
+            f"next{c} = tl.load(rowptr + row{c} + 1, mask=row{c} >= 0, other=0)",
+        )
+        place = f"start{c} - end + edge"
+        w(f"place = {place}" if c == 0 else f"place = tl.where(edge >= end, {place}, place)")
+        w(
+            f"end = end + (next{c} - start{c}).to(tl.int32)",
+            f"end{c} = end",
+            "member += (edge >= end).to(tl.int32)",
+        )
+    w("num_edges = end", "inside = edge < num_edges")
+
+
 def edges(w: Writer) -> None:
-    """Load the edges of the centre: unit vectors, distances, scaled distances."""
+    """Load the edges of the centres: unit vectors, distances, scaled distances."""
     w.equation("unit vectors and distances; padding lies beyond every cutoff")
     w(
-        "rx = tl.load(vectors + start + edge, mask=inside, other=1.0)",
-        "ry = tl.load(vectors + stride + start + edge, mask=inside, other=0.0)",
-        "rz = tl.load(vectors + stride + stride + start + edge, mask=inside, other=0.0)",
+        "rx = tl.load(vectors + place, mask=inside, other=1.0)",
+        "ry = tl.load(vectors + stride + place, mask=inside, other=0.0)",
+        "rz = tl.load(vectors + stride + stride + place, mask=inside, other=0.0)",
         "inverse_length = anchored(reciprocal_root(rx * rx + ry * ry + rz * rz, FAST), FAST)",
         "length = (rx * rx + ry * ry + rz * rz) * inverse_length",
         "ux = anchored(rx * inverse_length, FAST)",
@@ -70,7 +91,7 @@ def edges(w: Writer) -> None:
         "uz = anchored(rz * inverse_length, FAST)",
     )
     if w.spec.num_types > 1:
-        w("neighbour_type = tl.load(neighbor_types + start + edge, mask=inside, other=0)")
+        w("neighbour_type = tl.load(neighbor_types + place, mask=inside, other=0)")
     w(
         f"inverse_cutoff = {w.per_pair('inverse_cutoff')}",
         "x = anchored(tl.where(inside, length * inverse_cutoff, 2.0), FAST)",
@@ -159,19 +180,37 @@ def _radial_functions(w: Writer, *, slope: bool) -> None:
 
 
 def harmonics(w: Writer) -> None:
-    """The tile Y (E, COMPONENTS) of spherical harmonics."""
-    w.equation("Y_lm, columns lm; unused columns are zero")
-    w(
-        f"component = tl.arange(0, {COMPONENTS})",
-        "degree = (component >= 1).to(tl.int32) + (component >= 4) + (component >= 9)",
-        f"Y = tl.load(table + {w.offset('unit')} + 0 * edge[:, None] + component[None, :])",
-    )
-    for d in range(1, w.spec.num_components):
-        value = f"({_expression(HARMONICS[d])})[:, None]"
-        w(f"Y = tl.where(component[None, :] == {d}, {value}, Y)")
-    if not w.spec.vanishes:
-        w("Y = tl.where(inside[:, None], Y, 0.0)")
-    w("Y_parts = split(Y, PRECISION)", "Y_transposed = transposed(Y_parts)")
+    """The tiles Y{slab} (E, COMPONENTS) of harmonics, zero in columns of other centres."""
+    w.equation("Y_lm, columns lm of each centre; an edge has those of its own")
+    w(f"column = tl.arange(0, {COMPONENTS})")
+    for slab in w.spec.slabs:
+        k, size = slab.index, slab.size
+        w(
+            f"component{k} = column % {size} + {slab.first}",
+            f"own{k} = {_own(w, slab)}",
+        )
+        if len(slab.degrees) > 1:
+            steps = [f"(component{k} >= {d**2}).to(tl.int32)" for d in slab.degrees[1:]]
+            w(f"degree{k} = {' + '.join([str(slab.degrees[0]), *steps])}")
+        place = f"{w.offset(f'unit_{k}')} + 0 * edge[:, None] + column[None, :]"
+        w(f"Y{k} = tl.load(table + {place})")
+        for d in range(max(slab.first, 1), slab.first + size):
+            value = f"({_expression(HARMONICS[d])})[:, None]"
+            w(f"Y{k} = tl.where(component{k}[None, :] == {d}, {value}, Y{k})")
+        w(f"Y{k} = split(tl.where(own{k}, Y{k}, 0.0), PRECISION)")
+
+
+def _own(w: Writer, slab: Slab) -> str:
+    """Expression for the mask of the columns of a slab that belong to the centre of the edge."""
+    own = f"member[:, None] == (column // {slab.size})[None, :]"
+    return own if w.spec.vanishes else f"({own}) & inside[:, None]"
+
+
+def of_degree(slab: Slab, degree: int, parts: str) -> str:
+    """Expression for the tile of a slab (COMPONENTS, …) in parts, zero in other degrees' rows."""
+    if len(slab.degrees) == 1:
+        return parts
+    return f"masked((degree{slab.index} == {degree})[:, None], {parts})"
 
 
 def zbl(w: Writer) -> None:
@@ -207,12 +246,16 @@ def gradient(w: Writer) -> None:
     if w.spec.zbl_p is not None:
         w("g_length += repulsion_slope")
     terms: dict[str, list[str]] = {"x": [], "y": [], "z": []}
-    for d in range(1, w.spec.num_components):
-        w(f"g_Y{d} = tl.sum(tl.where(component[None, :] == {d}, g_Y, 0.0), 1)")
-        for axis, name in enumerate("xyz"):
-            slope = derivative(HARMONICS[d], axis)
-            if slope:
-                terms[name].append(f"g_Y{d} * ({_expression(slope)})")
+    w(f"column = tl.arange(0, {COMPONENTS})")
+    for slab in w.spec.slabs:
+        k = slab.index
+        w(f"g_Y{k} = tl.where({_own(w, slab)}, g_Y{k}, 0.0)")
+        for d in range(max(slab.first, 1), slab.first + slab.size):
+            w(f"g_Y_{d} = tl.sum(tl.where(component{k}[None, :] == {d}, g_Y{k}, 0.0), 1)")
+            for axis, name in enumerate("xyz"):
+                slope = derivative(HARMONICS[d], axis)
+                if slope:
+                    terms[name].append(f"g_Y_{d} * ({_expression(slope)})")
     for name, parts in terms.items():
         w(f"g_u{name} = {parts[0]}")
         for part in parts[1:]:
@@ -222,4 +265,4 @@ def gradient(w: Writer) -> None:
         value = f"(g_u{name} - g_radial * u{name}) * inverse_length + g_length * u{name}"
         # Added once for each axis: twice a stride may not fit into 32 bits.
         plane = " + ".join(["gradients", *["stride"] * axis])
-        w(f"tl.store({plane} + start + edge, {value}, mask=edge < edges)")
+        w(f"tl.store({plane} + place, {value}, mask=edge < num_edges)")

@@ -13,19 +13,24 @@ from torch import Tensor
 from duetto.kernels.triton import expert_math
 from duetto.kernels.triton.expert_cache import kernel_module
 from duetto.kernels.triton.expert_packing import PackedExpert
-from duetto.kernels.triton.expert_spec import KernelSpec
+from duetto.kernels.triton.expert_spec import SLOTS, KernelSpec
 from duetto.kernels.triton.expert_writer import stash_layout
 
 EDGE_TILES = (16, 32, 64, 128, 256)
-"""Rows that the edge tiles of a launch may have: at least the edges of each of its centres."""
+"""Rows that the edge tiles of a launch may have: at least the edges of each pack's centres."""
 
 NUM_WARPS = {16: 1, 32: 2, 64: 4, 128: 8, 256: 8}
 """Warps of a program by rows of its edge tiles; more would do the same work twice."""
 
 PRECISIONS = ("fp32", "bf16x3")
 
-MAX_CENTRES = 16384
-"""Centres of one launch, which bounds the stash: about 40 kB per centre of a large expert."""
+STASH_BYTES = 512 * 1024**2
+"""Most memory of the numbers that a forward kernel leaves for the backward one.
+
+Packs that need more are evaluated by several launches, one after the other in the same memory. For
+64 scalars, 32 channels, two layers and tiles of 128 that is 3,800 packs at a time, which is 29 to
+each SM of an H200, so that the last ones to run, which leave some of them idle, cost little.
+"""
 
 
 class EdgeRows(Protocol):
@@ -48,12 +53,12 @@ class EdgeRows(Protocol):
         """(R,) int32, the expert's type of the row's centre."""
 
 
-class SortedEdgeRows(EdgeRows, Protocol):
-    """Edge rows with the rows of each expert listed by number of edges: K lists per expert."""
+class PackedEdgeRows(EdgeRows, Protocol):
+    """Edge rows with the rows of each expert in packs by size of tile: K lists per expert."""
 
     @property
     def work(self) -> Tensor:
-        """(2 K, C) int32; list k of expert e holds the rows that need tile k of EDGE_TILES."""
+        """(2 K, C, SLOTS) int32; list k of expert e holds the packs for tile k of EDGE_TILES."""
 
     @property
     def work_count(self) -> Sequence[Tensor]:
@@ -61,24 +66,30 @@ class SortedEdgeRows(EdgeRows, Protocol):
 
     @property
     def work_capacity(self) -> Sequence[int]:
-        """How many rows of each list a launch must be ready for."""
+        """How many packs of each list a launch must be ready for."""
 
 
 @dataclass(frozen=True)
 class WorkList:
-    """Rows that are evaluated with one size of tile.
+    """Packs of rows, each evaluated by one program, with one size of tile.
 
     Attributes:
-        rows: (≥ capacity,) int32.
+        packs: (≥ capacity, SLOTS) int32, rows of centres of one type, −1 in places that are not
+            taken. The first `KernelSpec.centres` places are read, the first must be taken.
         count: (1,) int32 on the device: how many of them there are.
         capacity: how many of them the launch is ready for.
-        tile: one of EDGE_TILES. The energy of a row with more edges is NaN.
+        tile: one of EDGE_TILES. The energy of a row that reaches beyond it is NaN.
     """
 
-    rows: Tensor
+    packs: Tensor
     count: Tensor
     capacity: int
     tile: int
+
+
+def packs_of_one(rows: Tensor) -> Tensor:
+    """(C, SLOTS) int32, each of the `rows` (C,) int32 in a pack of its own."""
+    return torch.nn.functional.pad(rows[:, None], (0, SLOTS - 1), value=-1)
 
 
 def edge_tile(most_edges: int) -> int:
@@ -107,9 +118,10 @@ class ExpertKernels:
     Args:
         packed: the expert's weights, on the device.
         precision: "fp32" or "bf16x3", that of matrix products.
-        max_centres: most centres of one launch.
+        stash_bytes: bound of the memory between forward and backward; one pack always fits.
 
     Attributes:
+        pack_size: most centres of a pack.
         generation: changes whenever a buffer does, also for another list's sake.
 
     Raises:
@@ -117,27 +129,28 @@ class ExpertKernels:
     """
 
     def __init__(
-        self, packed: PackedExpert, precision: str = "bf16x3", max_centres: int = MAX_CENTRES
+        self, packed: PackedExpert, precision: str = "bf16x3", stash_bytes: int = STASH_BYTES
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
         self.packed = packed
         self.precision = precision
-        self.max_centres = max_centres
+        self.stash_bytes = stash_bytes
+        self.pack_size = packed.spec.centres
         self.generation = 0
         self._module = kernel_module(packed.spec)
         self._stash = torch.empty(0, dtype=torch.float32, device=packed.table.device)
 
     def evaluate(
-        self, edges: SortedEdgeRows, index: int, energies: Tensor, gradients: Tensor
+        self, edges: PackedEdgeRows, index: int, energies: Tensor, gradients: Tensor
     ) -> None:
-        """Evaluate the rows that `edges` lists for expert `index`.
+        """Evaluate the packs that `edges` lists for expert `index`.
 
         Only launches kernels, so that it can be captured in a graph, once buffers suffice: they
         do after a call with the same capacities.
 
         Args:
-            edges: sorted edge rows.
+            edges: edge rows in packs.
             index: 0 or 1.
             energies, gradients: OUTPUT, see `evaluate_rows`.
         """
@@ -155,7 +168,7 @@ class ExpertKernels:
 
         Args:
             edges: edge rows.
-            work: disjoint lists of rows.
+            work: lists of packs; no row is in two of them.
             energies: OUTPUT (R,) float64, E_i in eV; rows that are not listed keep theirs.
             gradients: OUTPUT (3, capacity) float32, ∂E_i/∂r_ij in eV/Å; edges of other rows keep
                 theirs.
@@ -169,8 +182,9 @@ class ExpertKernels:
             self._stash = self._stash.new_empty(needed)
             self.generation += 1
         for item in work:
-            for first in range(0, item.capacity, self.max_centres):
-                programs = min(self.max_centres, item.capacity - first)
+            at_once = self._programs_at_once(item)
+            for first in range(0, item.capacity, at_once):
+                programs = min(at_once, item.capacity - first)
                 self._launch(edges, item, first, programs, energies, gradients)
 
     def _launch(
@@ -185,7 +199,7 @@ class ExpertKernels:
         packed = self.packed
         for kind in kernel_kinds(packed.spec):
             getattr(self._module, kind)[(programs,)](
-                item.rows,
+                item.packs,
                 item.count,
                 first,
                 edges.rowptr,
@@ -207,12 +221,19 @@ class ExpertKernels:
                 **launch_options(item.tile),
             )
 
+    def _programs_at_once(self, item: WorkList) -> int:
+        """How many packs of a list one launch takes; at least 1, so that an empty list has one."""
+        if kernel_kinds(self.packed.spec) == ("whole",):
+            return max(item.capacity, 1)
+        needed = 4 * stash_layout(self.packed.spec).floats_per_program(item.tile)
+        return max(min(self.stash_bytes // needed, item.capacity), 1)
+
     def _stash_size(self, item: WorkList) -> int:
-        spec = self.packed.spec
-        if kernel_kinds(spec) == ("whole",):
+        """Float32 numbers that the launches of a list leave for each other."""
+        if kernel_kinds(self.packed.spec) == ("whole",) or not item.capacity:
             return 0
-        centres = min(self.max_centres, item.capacity)
-        return centres * stash_layout(spec).floats_per_centre(spec, item.tile)
+        layout = stash_layout(self.packed.spec)
+        return self._programs_at_once(item) * layout.floats_per_program(item.tile)
 
 
 def check_arguments(
@@ -224,7 +245,7 @@ def check_arguments(
         ValueError: names the argument, what it is and what it should be.
     """
     rows, slots = len(edges.row_types), edges.vectors.shape[-1]
-    expected = {
+    expected: dict[str, tuple[Tensor, tuple[int, ...], torch.dtype]] = {
         "rowptr": (edges.rowptr, (rows + 1,), torch.int64),
         "vectors": (edges.vectors, (3, slots), torch.float32),
         "neighbor_types": (edges.neighbor_types, (slots,), torch.int32),
@@ -235,9 +256,11 @@ def check_arguments(
     for index, item in enumerate(work):
         if item.tile not in EDGE_TILES:
             raise ValueError(f"tile {item.tile} is not one of {', '.join(map(str, EDGE_TILES))}")
-        if item.capacity > len(item.rows):
-            raise ValueError(f"work list {index} has {len(item.rows)} rows, {item.capacity} wanted")
-        expected[f"rows of work list {index}"] = (item.rows, (len(item.rows),), torch.int32)
+        if item.capacity > len(item.packs):
+            found = len(item.packs)
+            raise ValueError(f"work list {index} has {found} packs, {item.capacity} wanted")
+        places = (len(item.packs), SLOTS)
+        expected[f"packs of work list {index}"] = (item.packs, places, torch.int32)
         expected[f"count of work list {index}"] = (item.count, (1,), torch.int32)
     for name, (tensor, shape, dtype) in expected.items():
         given = (tuple(tensor.shape), tensor.dtype, tensor.device)

@@ -99,6 +99,30 @@ def transposed(parts):
 
 
 @triton.jit
+def renewed(parts, PRECISION: tl.constexpr):
+    """The same parts, laid out anew for the products that take them.
+
+    The layout of a factor takes many registers. Were it not for this, products far apart would
+    share it, and it would be held from the first to the last.
+    """
+    high, middle, low = parts[0], parts[1], parts[2]
+    if PRECISION < _HELD and PRECISION != _IEEE:
+        high = _copied(high)
+        middle = _copied(middle)
+        low = middle
+        if PRECISION == _X6:
+            low = _copied(parts[2])
+    return high, middle, low
+
+
+@triton.jit
+def _copied(x):
+    return tl.inline_asm_elementwise(
+        "mov.b32 $0, $1;", "=r,r", [x], dtype=tl.bfloat16, is_pure=False, pack=2
+    )
+
+
+@triton.jit
 def masked(mask, parts):
     """Parts of the tile where the mask holds, of zero elsewhere."""
     high, middle, low = parts[0], parts[1], parts[2]
@@ -308,3 +332,26 @@ def store_tile(address, tile, ROWS: tl.constexpr, COLS: tl.constexpr):
 def load_tile(address, ROWS: tl.constexpr, COLS: tl.constexpr):
     """Load what `store_tile` stored. A barrier must lie between them."""
     return tl.load(address + tl.arange(0, ROWS)[:, None] * COLS + tl.arange(0, COLS)[None, :])
+
+
+@triton.jit
+def load_component(
+    tiles, COMPONENT: tl.constexpr, SIZE: tl.constexpr, U: tl.constexpr, SLOTS: tl.constexpr
+):
+    """One component of all centres from a slab of (16, U), (SLOTS · U,): centre by centre.
+
+    Row centre · SIZE + COMPONENT belongs to it; zero where the slab has no such row.
+    """
+    lane = tl.arange(0, SLOTS * U)
+    row = lane // U * SIZE + COMPONENT
+    return tl.load(tiles + row * U + lane % U, mask=row < 16, other=0.0)
+
+
+@triton.jit
+def store_component(
+    tiles, COMPONENT: tl.constexpr, SIZE: tl.constexpr, U: tl.constexpr, SLOTS: tl.constexpr, x
+):
+    """Store what `load_component` loads; with SLOTS · SIZE ≥ 16 no row of a slab is left out."""
+    lane = tl.arange(0, SLOTS * U)
+    row = lane // U * SIZE + COMPONENT
+    tl.store(tiles + row * U + lane % U, x, mask=row < 16)

@@ -30,7 +30,7 @@ _INSTRUCTION = re.compile(
 _MATRIX_PRODUCT = re.compile(r"(?:HGMMA\.(\d+)x(\d+)x(\d+)|HMMA\.16816)")
 
 _TYPES: dict[str, torch.dtype | int] = {
-    "rows": torch.int32,
+    "packs": torch.int32,
     "count": torch.int32,
     "first": 0,
     "rowptr": torch.int64,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from duetto.kernels.triton.expert_launch import ExpertKernels, WorkList
+from duetto.kernels.triton.expert_launch import ExpertKernels, WorkList, packs_of_one
 from duetto.kernels.triton.expert_packing import PackedExpert
 from duetto.kernels.triton.expert_spec import KernelSpec
 
@@ -49,7 +49,7 @@ def _expert_energies(
     gradients = torch.zeros_like(vectors)
     count = torch.full((1,), len(rows), dtype=torch.int32, device=vectors.device)
     edges = _Rows(rowptr, neighbor_types, vectors.detach(), row_types)
-    work = [WorkList(rows, count, len(rows), tile)]
+    work = [WorkList(packs_of_one(rows), count, len(rows), tile)]
     ExpertKernels(packed, precision).evaluate_rows(edges, work, energies, gradients)
     return energies, gradients
 

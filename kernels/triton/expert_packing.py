@@ -13,7 +13,7 @@ from duetto.kernels.constants import ZBL_LENGTH as _ZBL_LENGTH
 from duetto.kernels.constants import ZBL_POWER as _ZBL_POWER
 from duetto.kernels.folded import FoldedExpert
 from duetto.kernels.radial import BesselBasis
-from duetto.kernels.triton.expert_spec import COMPONENTS, KernelSpec, kernel_spec
+from duetto.kernels.triton.expert_spec import COMPONENTS, SLOTS, KernelSpec, Slab, kernel_spec
 
 _ALIGNMENT = 16
 
@@ -66,8 +66,9 @@ def table_layout(spec: KernelSpec) -> dict[str, Block]:
     Names are those of `FoldedExpert`, followed by indices: K1_0_1 for the type of the centre and
     the group of neighbour types, PV_1 for the degree, PE_0_1 for layer and degree, Wh_1_0 for n
     and m, Ws_0, Rh_2. `path_n` holds
-    path weights, `first_product` the scalar row of the first product, `column` one number per
-    column of the radial basis, and the rest one number per type or pair of types.
+    path weights, `first_product_1` the scalar row of the first product for the rows of a slab,
+    `unit_1` the columns of a slab that stand for lm = 0, `column` one number per column of the
+    radial basis, and the rest one number per type or pair of types.
     """
     T, U, H = spec.num_types, spec.channels, spec.hidden_widths
     shapes: dict[str, tuple[int, int]] = {}
@@ -85,8 +86,10 @@ def table_layout(spec: KernelSpec) -> dict[str, Block]:
         shapes[f"path_{n}"] = (spec.products[n].num_paths, U)
     for m in range(spec.num_layers + 1):
         shapes[f"Rh_{m}"] = (H[m], spec.readout_width)
-    shapes |= {"ro": (1, spec.readout_width), "first_product": (COMPONENTS, U)}
-    shapes |= {"unit": (1, COMPONENTS)}
+    shapes["ro"] = (1, spec.readout_width)
+    for slab in spec.slabs:
+        shapes[f"first_product_{slab.index}"] = (COMPONENTS, U)
+        shapes[f"unit_{slab.index}"] = (1, COMPONENTS)
     shapes |= {"column": (1, spec.basis_columns), "norm": (1, T), "inverse_cutoff": (T, T)}
     if spec.zbl_p is not None:
         shapes |= {"zbl_energy": (T, T), "zbl_inverse_length": (T, T)}
@@ -141,9 +144,12 @@ def _matrices(expert: FoldedExpert, spec: KernelSpec) -> dict[str, Tensor]:
     for m, matrix in enumerate(expert.Rh):
         matrices[f"Rh_{m}"] = matrix
     matrices["ro"] = expert.ro[None, :]
-    matrices["first_product"] = _first_product(expert)
+    first_product = _first_product(expert)
+    unit = torch.eye((expert.l_max + 1) ** 2, 1, dtype=torch.float64)
+    for slab in spec.slabs:
+        matrices[f"first_product_{slab.index}"] = _in_slab(first_product, slab)
+        matrices[f"unit_{slab.index}"] = _in_slab(unit, slab).T
     matrices["column"] = _column_parameters(expert, spec)
-    matrices["unit"] = torch.eye(1, COMPONENTS)
     matrices["norm"] = expert.norm[None, :]
     matrices["inverse_cutoff"] = 1 / expert.cutoffs
     if expert.zbl is not None:
@@ -159,8 +165,14 @@ def _first_product(expert: FoldedExpert) -> Tensor:
     first = expert.contractions[0]
     scalar = first.k == 0
     factor = first.weights[first.path[scalar]] * first.coefficient[scalar, None]
-    rows = factor.new_zeros(COMPONENTS, expert.num_channels)
+    rows = factor.new_zeros((expert.l_max + 1) ** 2, expert.num_channels)
     return rows.index_add(0, first.i[scalar], factor)
+
+
+def _in_slab(rows: Tensor, slab: Slab) -> Tensor:
+    """(COMPONENTS, …), the rows of `rows` (D, …) that a slab holds, for each centre again."""
+    of_centre = rows[slab.first : slab.first + slab.size]
+    return torch.cat([of_centre] * SLOTS)[:COMPONENTS]
 
 
 def _column_parameters(expert: FoldedExpert, spec: KernelSpec) -> Tensor:

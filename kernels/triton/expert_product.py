@@ -1,11 +1,13 @@
-"""Blocks of the kernels that contract Wigner 3j symbols, once per centre, every channel apart.
+"""Blocks of the kernels that contract Wigner 3j symbols, every centre and channel apart.
 
 With M_t(A)[i, k] = Σ_n w[path_n] c_n A[j_n] over the terms n of layer t that have i_n = i and
 k_n = k, and Q_{n+1} the unit row vector of the scalar component,
 
     Q_t = M_t(A_t) Q_{t+1},    N_n = Q_0 = e · M_n(A_n) ··· M_0(A_0)
 
-Vectors over the channels are named A{t}_{j}, Q{t}_{i}; their gradients carry a prefix g_.
+Vectors over the channels of all centres of a program, one after the other, are named A{t}_{j},
+Q{t}_{i}; their gradients carry a prefix g_. They come from the stash and go there: elsewhere the
+components of the centres are rows of tiles.
 """
 
 from __future__ import annotations
@@ -13,51 +15,56 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from duetto.kernels.triton.expert_spec import COMPONENTS, Term
+from duetto.kernels.triton.expert_spec import SLOTS, Term
 from duetto.kernels.triton.expert_writer import Writer
 
 Factors = Callable[[Term], str]
 
 
 def functional(w: Writer, n: int) -> None:
-    """N_n = e · M_n(A_n) ··· M_0(A_0) for n ≥ 1, from the environments in the stash."""
+    """N_n = e · M_n(A_n) ··· M_0(A_0) for n ≥ 1, from the stash to the stash."""
     w.equation(f"N_{n} = e · " + " ".join(f"M_{t}(A_{t})" for t in range(n, -1, -1)))
     _load_path_weights(w, n)
     for t in range(n + 1):
-        _load_vectors(w, f"A{t}", f"environment_{t}", w.spec.num_components)
+        _load_vectors(w, f"A{t}", f"environment_{t}")
     for t in range(n, -1, -1):
         _apply(w, n, t)
-    _assemble(w, f"N{n}", [f"Q0_{i}" for i in range(w.spec.num_components)])
+    _store_vectors(w, "Q0", f"functional_{n}")
 
 
 def functional_adjoint(w: Writer, n: int) -> None:
     """Gradients of A_0 … A_n from that of N_n, n ≥ 1, which lies in the stash.
 
-    Leaves tiles g_A{t}_N{n}, the part of the gradient of A_t that comes through N_n.
+    Leaves there the part of the gradient of A_t that comes through N_n, pull_t_n.
     """
     w.equation(f"∂E/∂A_0 … ∂E/∂A_{n} through N_{n}")
     _load_path_weights(w, n)
     for t in range(n + 1):
-        _load_vectors(w, f"A{t}", f"environment_{t}", w.spec.num_components)
-    _load_vectors(w, "g_Q0", f"cotangent_{n}", w.spec.num_components)
+        _load_vectors(w, f"A{t}", f"environment_{t}")
+    _load_vectors(w, "g_Q0", f"cotangent_{n}")
     for t in range(n, 0, -1):
         _apply(w, n, t)
     for t in range(n + 1):
         _apply_adjoint(w, n, t)
-        parts = [f"g_A{t}_{j}" for j in range(w.spec.num_components)]
-        _assemble(w, f"g_A{t}_N{n}", parts)
+        _store_vectors(w, f"g_A{t}", f"pull_{t}_{n}")
 
 
 def _load_path_weights(w: Writer, n: int) -> None:
+    w(f"channel = tl.arange(0, {SLOTS * w.spec.channels}) % {w.spec.channels}")
     for t in range(n + 1):
         for path in sorted({term[3] for term in _terms(w, n, t)}):
-            w(f"w{t}_{path} = {w.row(f'path_{t}', path)}")
+            first = f"{w.offset(f'path_{t}')} + {path * w.spec.channels}"
+            w(f"w{t}_{path} = tl.load(table + {first} + channel)")
 
 
-def _load_vectors(w: Writer, name: str, tile: str, count: int) -> None:
-    for d in range(count):
-        address = f"{w.component_tile(tile)} + {d * w.spec.channels}"
-        w(f"{name}_{d} = tl.load({address} + tl.arange(0, {w.spec.channels}))")
+def _load_vectors(w: Writer, name: str, tile: str) -> None:
+    for d in range(w.spec.num_components):
+        w(f"{name}_{d} = load_component({w.component_row(tile, d)}, {SLOTS})")
+
+
+def _store_vectors(w: Writer, name: str, tile: str) -> None:
+    for d in range(w.spec.num_components):
+        w(f"store_component({w.component_row(tile, d)}, {SLOTS}, {name}_{d})")
 
 
 def _terms(w: Writer, n: int, t: int) -> tuple[Term, ...]:
@@ -107,11 +114,4 @@ def _sum(w: Writer, name: str, t: int, terms: Iterable[Term], factors: Factors) 
         inner = " + ".join(f"{term[4]!r} * {factors(term)}" for term in group)
         w(f"{name} {'=' if index == 0 else '+='} w{t}_{path} * ({inner})")
     if not by_path:
-        w(f"{name} = tl.zeros([{w.spec.channels}], tl.float32)")
-
-
-def _assemble(w: Writer, tile: str, vectors: list[str]) -> None:
-    """Stack vectors over the channels into a (COMPONENTS, U) tile."""
-    w(f"{tile} = tl.zeros([{COMPONENTS}, {w.spec.channels}], tl.float32)")
-    for d, vector in enumerate(vectors):
-        w(f"{tile} = tl.where(component[:, None] == {d}, {vector}[None, :], {tile})")
+        w(f"{name} = tl.zeros([{SLOTS * w.spec.channels}], tl.float32)")

@@ -1,7 +1,8 @@
 """Generates the Triton source of an expert's kernels.
 
-One program evaluates one centre; its edges are the rows of every tile. Blocks are named after
-the equations of `duetto.kernels.folded`. Three kernels can be made of the same blocks:
+One program evaluates a few centres of one type; their edges, one centre's after the other's, are
+the rows of every tile. Blocks are named after the equations of `duetto.kernels.folded`. Three
+kernels can be made of the same blocks:
 
     whole      energy, and gradient with respect to the edges
     forward    energy; leaves in the stash what the backward kernel cannot cheaply recompute
@@ -10,13 +11,13 @@ the equations of `duetto.kernels.folded`. Three kernels can be made of the same 
 
 from __future__ import annotations
 
-from duetto.kernels.triton import expert_adjoint, expert_forward
+from duetto.kernels.triton import expert_adjoint, expert_forward, expert_geometry
 from duetto.kernels.triton.expert_packing import table_layout
-from duetto.kernels.triton.expert_spec import KernelSpec
+from duetto.kernels.triton.expert_spec import SLOTS, KernelSpec
 from duetto.kernels.triton.expert_writer import Writer, offset_constant, stash_layout
 
 ARGUMENTS = (
-    "rows",
+    "packs",
     "count",
     "first",
     "rowptr",
@@ -58,12 +59,15 @@ from duetto.kernels.triton.expert_math import (
     dot_add,
     exponential,
     float_tile,
+    load_component,
     load_tile,
     masked,
     reciprocal,
     reciprocal_root,
+    renewed,
     sine_and_cosine_of_pi,
     split,
+    store_component,
     store_tile,
     transposed,
     weight_tile,
@@ -123,26 +127,20 @@ def _body(spec: KernelSpec, kind: str) -> list[str]:
 
 
 def _begin(w: Writer) -> None:
-    """Find the centre of this program, its edges and its numbers."""
+    """Find the centres of this program, their edges and their numbers."""
     w(
         "parts = (high, middle, low)",
         "slot = tl.program_id(0)",
         "if first + slot >= tl.load(count):",
         "    return",
-        "row = tl.load(rows + first + slot)",
-        "start = tl.load(rowptr + row)",
-        "edges = (tl.load(rowptr + row + 1) - start).to(tl.int32)",
+        f"pack = packs + (first + slot) * {SLOTS}",
         "edge = tl.arange(0, E)",
-        "inside = edge < edges",
     )
+    expert_geometry.rows(w)
     if w.spec.num_types > 1:
-        w("centre_type = tl.load(row_types + row)")
-    w(
-        f"norm = {w.per_type('norm')}",
-        f"scale = {w.type_energy('scale')}",
-        f"shift = {w.type_energy('shift')}",
-    )
+        w("centre_type = tl.load(row_types + tl.load(pack))")
+    w(f"norm = {w.per_type('norm')}")
     if w.kind != "whole" or w.spec.num_layers > 1:
         layout = stash_layout(w.spec)
-        fixed, per_edge = layout.floats_per_centre(w.spec, 0), layout.edge_width
+        fixed, per_edge = layout.component_floats, layout.edge_width
         w(f"stash += slot.to(tl.int64) * ({fixed} + {per_edge} * E)")

@@ -12,7 +12,10 @@ from duetto.kernels.folded import Contraction, FoldedExpert
 from duetto.kernels.radial import BesselBasis
 
 COMPONENTS = 16
-"""Rows of every tile over components lm: (l_max + 1)² of them are used, l_max ≤ 3."""
+"""Rows of every tile over components lm of the centres of a program, see `Slab`."""
+
+SLOTS = 4
+"""Places for centres in the list of a program's centres: at least as many as it can have."""
 
 MAX_WIDTH = 128
 """Widest hidden vector or channel count that a tile may have."""
@@ -35,6 +38,36 @@ class ProductSpec:
     dim_in: int
     num_paths: int
     terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Components of some degrees of all centres of a program, in one tile of COMPONENTS rows.
+
+    Row centre · size + lm − first holds component lm of a centre. Degrees are spread over slabs
+    so that several centres have room: a product with a slab costs the same for all of them as for
+    one.
+
+    Attributes:
+        index: 0, 1, …
+        degrees: those that it holds, one after the other.
+    """
+
+    index: int
+    degrees: tuple[int, ...]
+
+    @property
+    def first(self) -> int:
+        """First component lm."""
+        return self.degrees[0] ** 2
+
+    @property
+    def size(self) -> int:
+        """Number of components of each centre."""
+        return (self.degrees[-1] + 1) ** 2 - self.first
+
+
+_SLABS = (Slab(0, (0, 1)), Slab(1, (2,)), Slab(2, (3,)))
 
 
 @dataclass(frozen=True)
@@ -83,6 +116,20 @@ class KernelSpec:
     def degrees(self) -> range:
         """The degrees l, from 0 to l_max."""
         return range(self.l_max + 1)
+
+    @property
+    def slabs(self) -> tuple[Slab, ...]:
+        """The slabs that hold all components."""
+        return _SLABS[: self.l_max]
+
+    @property
+    def centres(self) -> int:
+        """Most centres of a program: as many as every slab has room for; 4, 3, 2 for l_max."""
+        return min(COMPONENTS // slab.size for slab in self.slabs)
+
+    def slab_of(self, degree: int) -> Slab:
+        """The slab that holds a degree."""
+        return next(slab for slab in self.slabs if degree in slab.degrees)
 
     @property
     def basis_columns(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from duetto.kernels.triton.expert_packing import table_layout
-from duetto.kernels.triton.expert_spec import COMPONENTS, KernelSpec
+from duetto.kernels.triton.expert_spec import COMPONENTS, KernelSpec, Slab
 
 KINDS = ("whole", "forward", "backward")
 
@@ -84,13 +84,20 @@ class Writer:
         start = f"{self.offset(name)} + centre_type * {self.spec.num_types}"
         return f"tl.load(table + {start} + neighbour_type)"
 
-    def component_tile(self, name: str) -> str:
-        """Address of a tile of components × channels in the stash."""
-        return f"stash + {self._stash.components[name] * COMPONENTS * self.spec.channels}"
+    def component_tile(self, name: str, slab: Slab) -> str:
+        """Address of a slab's tile of components × channels in the stash."""
+        index = self._stash.components[name] * len(self.spec.slabs) + slab.index
+        return f"stash + {index * COMPONENTS * self.spec.channels}"
+
+    def component_row(self, name: str, component: int) -> str:
+        """Arguments that tell where the rows of one component lm lie, see `load_component`."""
+        slab = next(s for s in self.spec.slabs if s.first <= component < s.first + s.size)
+        place = f"{component - slab.first}, {slab.size}, {self.spec.channels}"
+        return f"{self.component_tile(name, slab)}, {place}"
 
     def edge_tile(self, name: str) -> str:
         """Address of a tile of edges × width in the stash."""
-        base = self._stash.num_components_tiles * COMPONENTS * self.spec.channels
+        base = self._stash.component_floats
         return f"stash + {base} + {self._stash.edges[name]} * E"
 
     def product(self, total: str, a: str, b: str, *, first: bool) -> None:
@@ -112,23 +119,30 @@ def offset_constant(name: str) -> str:
 
 
 class StashLayout:
-    """What each centre leaves in the stash: tiles of components, then tiles of edges.
+    """What each program leaves in the stash: tiles of components, then tiles of edges.
 
     Attributes:
-        components: index of each (COMPONENTS, U) tile: environment_n, functional_n, and
-            cotangent_n, the gradient with respect to the latter.
-        edges: offset, in numbers per edge, of each (E, width) tile: pre-activations z_n, which
-            become their gradients on the way back, readout, the gradient of the readout's
-            pre-activation, and scalars_n, the gradient of s_n.
+        components: index of each group of tiles, a (COMPONENTS, U) tile for each slab:
+            environment_n, functional_n, cotangent_n, the gradient with respect to the latter, and
+            pull_t_n, what of it reaches A_t.
+        component_floats: numbers of all of them.
+        edges: offset, in numbers per edge, of each (E, width) tile: weights_l, those of the edge's
+            tensor of degree l, pre-activations z_n, which become their gradients on the way back,
+            readout, the gradient of the readout's pre-activation, and scalars_n, the gradient of
+            s_n.
         edge_width: numbers per edge.
     """
 
     def __init__(self, spec: KernelSpec) -> None:
         L = spec.num_layers
         names = [f"environment_{n}" for n in range(L)]
-        names += [f"{kind}_{n}" for n in range(1, L) for kind in ("functional", "cotangent")]
+        for n in range(1, L):
+            names += [f"functional_{n}", f"cotangent_{n}"]
+            names += [f"pull_{t}_{n}" for t in range(n + 1)]
         self.components = {name: index for index, name in enumerate(names)}
-        widths = {f"z_{n}": spec.hidden_widths[n] for n in range(1, L + 1)}
+        self.component_floats = len(names) * len(spec.slabs) * COMPONENTS * spec.channels
+        widths = {f"weights_{degree}": spec.channels for degree in spec.degrees}
+        widths |= {f"z_{n}": spec.hidden_widths[n] for n in range(1, L + 1)}
         widths["readout"] = spec.readout_width
         widths |= {f"scalars_{n}": spec.channels for n in range(1, L)}
         self.edges: dict[str, int] = {}
@@ -137,15 +151,9 @@ class StashLayout:
             self.edges[name] = self.edge_width
             self.edge_width += width
 
-    @property
-    def num_components_tiles(self) -> int:
-        """Number of tiles of components."""
-        return len(self.components)
-
-    def floats_per_centre(self, spec: KernelSpec, edges: int) -> int:
-        """Float32 numbers that one centre takes with tiles of `edges` rows."""
-        components = self.num_components_tiles * COMPONENTS * spec.channels
-        return components + edges * self.edge_width
+    def floats_per_program(self, edges: int) -> int:
+        """Float32 numbers that one program takes with tiles of `edges` rows."""
+        return self.component_floats + edges * self.edge_width
 
 
 def stash_layout(spec: KernelSpec) -> StashLayout:

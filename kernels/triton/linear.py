@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 
 from duetto.kernels.linear import COMPRESSION
+from duetto.kernels.triton.expert_spec import SLOTS
 
 PAIR = 7
 """Numbers of a pair of types in the table: 1/cutoff, inner radius, slope and offset of y(x), then
@@ -36,6 +37,7 @@ LISTED = ["rows", "count"]
 
 _WIDTH = tl.constexpr(COMPRESSION)
 _PAIR = tl.constexpr(PAIR)
+_SLOTS = tl.constexpr(SLOTS)
 _3, _5, _15 = (tl.constexpr(n**0.5) for n in (3, 5, 15))
 _105, _21_8, _35_8, _7 = (tl.constexpr(n**0.5) for n in (105, 21 / 8, 35 / 8, 7))
 
@@ -151,11 +153,11 @@ def zbl(length, pair, table, P: tl.constexpr, WHOLE: tl.constexpr):
 
 
 @triton.jit
-def centre_edges(rows, count, first, rowptr, row_types, BLOCK: tl.constexpr):
+def centre_edges(packs, count, first, rowptr, row_types, BLOCK: tl.constexpr):
     """Of each thread's centre: type, first slot, number of edges, and if there is one."""
     place = first + tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     listed = place < tl.load(count)
-    row = tl.load(rows + place, mask=listed, other=0)
+    row = tl.load(packs + place * _SLOTS, mask=listed, other=0)
     begin = tl.load(rowptr + row, mask=listed, other=0)
     edges = (tl.load(rowptr + row + 1, mask=listed, other=0) - begin).to(tl.int32)
     types = tl.load(row_types + row, mask=listed, other=0)
@@ -253,7 +255,7 @@ def store_gradient(
 
 @triton.jit(do_not_specialize=COUNTED, do_not_specialize_on_alignment=LISTED)
 def moments(
-    rows, count, first, rowptr, vectors, stride, neighbor_types, row_types, table, species_of,
+    packs, count, first, rowptr, vectors, stride, neighbor_types, row_types, table, species_of,
     n_types, n_species, per_species, begin_1, begin_2, begin_3, scratch, columns, wall_energy,
     BEGIN: tl.constexpr, E0: tl.constexpr, E1: tl.constexpr, E2: tl.constexpr, E3: tl.constexpr,
     DEGREES: tl.constexpr, SIZE: tl.constexpr, COUNT: tl.constexpr, P: tl.constexpr,
@@ -261,10 +263,10 @@ def moments(
 ):  # fmt: skip
     """A = Σ_j R_n Y_lm of every species, radial functions BEGIN to before E_l of degree l.
 
-    One program per BLOCK listed rows from `first` on.
+    One program per BLOCK listed centres from `first` on.
 
     Args:
-        rows, count: the work list, (≥ count,) int32 and (1,) int32.
+        packs, count: the work list, (≥ count, SLOTS) int32 with one row each, and (1,) int32.
         rowptr, vectors, neighbor_types, row_types: of `EdgeRows`; `stride` between the planes of
             `vectors`.
         table: (n_types², PAIR) float32. species_of: (n_types,) int32, −1 without moments.
@@ -274,7 +276,7 @@ def moments(
         DEGREES: l_max + 1. SIZE: greatest E_l. COUNT: moments of this pass. P: the wall's exponent,
             0: no wall; WHOLE: the same if it is a whole number, else 0.
     """
-    types, begin, edges, listed = centre_edges(rows, count, first, rowptr, row_types, BLOCK)
+    types, begin, edges, listed = centre_edges(packs, count, first, rowptr, row_types, BLOCK)
     most = tl.max(edges, 0)
     column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     for species in range(n_species):
@@ -313,7 +315,7 @@ def moments(
 
 @triton.jit(do_not_specialize=PLANNED, do_not_specialize_on_alignment=LISTED)
 def polynomial(
-    rows, count, first, row_types, linear, quadratic_first, quadratic_column, quadratic_value,
+    packs, count, first, row_types, linear, quadratic_first, quadratic_column, quadratic_value,
     cubic_first, cubic_columns, cubic_value, n_moments, n_quadratic, n_cubic, scratch, columns,
     wall_energy, shift, gradient, energies, WALL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -324,7 +326,7 @@ def polynomial(
     theorem.
 
     Args:
-        rows, count, row_types, scratch, columns, wall_energy: see `moments`.
+        packs, count, row_types, scratch, columns, wall_energy: see `moments`.
         linear: c1 (T, M). quadratic_…: rows of Q (M + 1,), columns (N,) and values (T, N).
         cubic_…: rows of K (M + 1,), pairs of columns (2, N') and values (T, N').
         shift: (T,) float64, eV.
@@ -333,7 +335,7 @@ def polynomial(
     """
     place = first + tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     listed = place < tl.load(count)
-    row = tl.load(rows + place, mask=listed, other=0)
+    row = tl.load(packs + place * _SLOTS, mask=listed, other=0)
     types = tl.load(row_types + row, mask=listed, other=0)
     column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     energy = column.to(tl.float32) * 0.0
@@ -360,7 +362,7 @@ def polynomial(
 
 @triton.jit(do_not_specialize=COUNTED, do_not_specialize_on_alignment=LISTED)
 def adjoint(
-    rows, count, first, rowptr, vectors, stride, neighbor_types, row_types, table, species_of,
+    packs, count, first, rowptr, vectors, stride, neighbor_types, row_types, table, species_of,
     n_types, n_species, per_species, begin_1, begin_2, begin_3, gradient, columns, gradients,
     BEGIN: tl.constexpr, E0: tl.constexpr, E1: tl.constexpr, E2: tl.constexpr, E3: tl.constexpr,
     DEGREES: tl.constexpr, SIZE: tl.constexpr, P: tl.constexpr, WHOLE: tl.constexpr,
@@ -373,7 +375,7 @@ def adjoint(
         gradients: OUTPUT (3, any) float32, eV/Å, in the slots of `vectors`.
         The others: see `moments`.
     """
-    types, begin, edges, listed = centre_edges(rows, count, first, rowptr, row_types, BLOCK)
+    types, begin, edges, listed = centre_edges(packs, count, first, rowptr, row_types, BLOCK)
     most = tl.max(edges, 0)
     column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     for species in range(n_species):

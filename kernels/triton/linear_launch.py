@@ -16,7 +16,7 @@ from duetto.kernels.triton import linear as kernels
 from duetto.kernels.triton.expert_launch import (
     EDGE_TILES,
     EdgeRows,
-    SortedEdgeRows,
+    PackedEdgeRows,
     WorkList,
     check_arguments,
     interpreted,
@@ -87,6 +87,7 @@ class LinearKernels:
     """A linear expert ready to be evaluated on one device, all in float32 but sums of atoms.
 
     Attributes:
+        pack_size: most centres of a pack; here a thread takes one.
         generation: changes whenever a buffer does: graphs captured before must be captured again.
     """
 
@@ -102,6 +103,7 @@ class LinearKernels:
         """
         self.form = form
         self.generation = 0
+        self.pack_size = 1
         self.max_centres = max_centres
         layout = form.layout
         blocks = (*layout.blocks, 0, 0, 0)
@@ -123,9 +125,9 @@ class LinearKernels:
         self._gradient, self._wall = (torch.empty_like(self._moments) for _ in range(2))
 
     def evaluate(
-        self, edges: SortedEdgeRows, index: int, energies: Tensor, gradients: Tensor
+        self, edges: PackedEdgeRows, index: int, energies: Tensor, gradients: Tensor
     ) -> None:
-        """Evaluate the rows that `edges` lists for expert `index`; launches only.
+        """Evaluate the packs that `edges` lists for expert `index`; launches only.
 
         See `duetto.kernels.triton.mixture.Expert`.
         """
@@ -143,7 +145,7 @@ class LinearKernels:
 
         Args:
             edges: edge rows.
-            work: disjoint lists of rows, each of as many edges as it may.
+            work: lists of packs of one row each, which may have any number of edges.
             energies: OUTPUT (R,) float64, eV; rows that are not listed keep theirs.
             gradients: OUTPUT (3, capacity) float32, eV/Å; edges of other rows keep theirs.
 
@@ -175,7 +177,7 @@ class LinearKernels:
         # Small blocks suit a GPU; in the interpreter few operations do.
         block = triton.next_power_of_2(max(16, min(centres, 1024))) if interpreted() else BLOCK
         grid = (triton.cdiv(centres, block),)
-        rows = {"rows": item.rows, "count": item.count, "first": first}
+        rows = {"packs": item.packs, "count": item.count, "first": first}
         kept = {"columns": self._columns(), "BLOCK": block, **LAUNCH}
         geometry = {
             "rowptr": edges.rowptr,

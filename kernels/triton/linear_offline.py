@@ -15,7 +15,7 @@ from duetto.kernels.triton.offline import compiling_for
 KINDS = ("moments", "polynomial", "adjoint")
 
 _POINTERS: dict[str, torch.dtype] = {
-    "rows": torch.int32,
+    "packs": torch.int32,
     "count": torch.int32,
     "rowptr": torch.int64,
     "neighbor_types": torch.int32,

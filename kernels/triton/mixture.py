@@ -15,6 +15,7 @@ import torch
 import triton
 from torch import Tensor
 
+from duetto.kernels.triton.branches import Branches
 from duetto.kernels.triton.neighbor_list import (
     ATOMS_PER_BLOCK,
     LAUNCH,
@@ -27,6 +28,11 @@ from duetto.kernels.triton.scatter import GRADIENT_LIMIT, combine_atoms, fixed_p
 
 class Expert(Protocol):
     """What computes the centres of one expert."""
+
+    @property
+    def pack_size(self) -> int:
+        """Most centres that one program evaluates, up to SLOTS."""
+        ...
 
     def evaluate(self, edges: Edges, index: int, energies: Tensor, gradients: Tensor) -> None:
         """Evaluate the rows that `edges` lists for expert `index`.
@@ -48,7 +54,8 @@ class Mixture:
         weights: (C,) float64, of the centres.
         forces: (A, 3) float64, eV/Å.
         energies: (A,) float64, eV.
-        centre_virials: (C, 6) float64, w_c dE_c/dε as xx, yy, zz, yz, xz, xy, eV.
+        centre_virials: (C, 6) float64, w_c dE_c/dε as xx, yy, zz, yz, xz, xy, eV; NaN after an
+            evaluation that did not want them.
         capturable: whether evaluating only launches kernels, so that graphs can capture it.
     """
 
@@ -63,9 +70,14 @@ class Mixture:
         n_atoms = neighbors.n_atoms
         self.neighbors = neighbors
         self.experts = tuple(experts)
+        first, second = (1 if expert is None else expert.pack_size for expert in self.experts)
+        neighbors.pack_sizes = first, second
         self.capturable = capturable
         self.forces = torch.zeros(n_atoms, 3, dtype=torch.float64, device=device)
         self.energies = torch.zeros(n_atoms, dtype=torch.float64, device=device)
+        self._virials_wanted = torch.ones(1, dtype=torch.int32, device=device)
+        self._wanted = True
+        self._branches = Branches(device, experts if capturable else ())
         self.set_centres((torch.arange(0),) * 2, (torch.zeros(0),) * 2)
 
     @property
@@ -117,6 +129,13 @@ class Mixture:
         self.centre_virials = self.forces.new_zeros(C, 6)
         self._generation = -1
 
+    def want_virials(self, wanted: bool) -> None:
+        """Whether evaluations to come compute `centre_virials`, at first yes. Launches only."""
+        if wanted != self._wanted:
+            # On the device, so that a captured evaluation obeys it, too.
+            self._virials_wanted.fill_(int(wanted))
+            self._wanted = wanted
+
     def evaluate(self, positions: Tensor) -> None:
         """Energies, forces and virial at `positions` (A, 3) with the present list. Launches only.
 
@@ -126,8 +145,7 @@ class Mixture:
         if self._generation != self.neighbors.generation:
             self._gradients = torch.zeros_like(self.neighbors.edges().vectors)
             self._generation = self.neighbors.generation
-        for index in range(len(self.experts)):
-            self.evaluate_expert(index)
+        self._branches.run(lambda: self.evaluate_expert(0), lambda: self.evaluate_expert(1))
         self.gather()
 
     def evaluate_expert(self, index: int) -> None:
@@ -142,7 +160,8 @@ class Mixture:
         edges = self.neighbors.edges()
         fixed_forces, virials = fixed_point_forces(
             self._gradients, edges.vectors, edges.rowptr, edges.neighbors,
-            self.neighbors.centre_atoms, self.weights, self.neighbors.flags, len(self.forces),
+            self.neighbors.centre_atoms, self.weights, self.neighbors.flags,
+            self._virials_wanted, len(self.forces),
         )  # fmt: skip
         # Into the same buffer every time: replayed graphs write where they were captured.
         self.centre_virials.copy_(virials)
@@ -165,6 +184,6 @@ class Mixture:
         return int(self.neighbors.centre_atoms[rows[0] // 2]) if len(rows) else -1
 
     def virial(self) -> Tensor:
-        """(3, 3) float64, dE/dε for a strain ε, eV."""
+        """(3, 3) float64, dE/dε for a strain ε, eV; NaN if the last evaluation did not want it."""
         xx, yy, zz, yz, xz, xy = self.centre_virials.sum(dim=0)
         return torch.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz]).reshape(3, 3)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from duetto.kernels.triton import flags as flag
-from duetto.kernels.triton.edges import filter_edges, list_work
+from duetto.kernels.triton.edges import filter_edges, list_work, pack_centres
 from duetto.kernels.triton.expert_launch import interpreted
+from duetto.kernels.triton.expert_spec import SLOTS
 from duetto.kernels.triton.grid import CellGrid, plan_grid
 from duetto.kernels.triton.neighbors import (
     SHIFT_BITS,
@@ -29,12 +30,15 @@ from duetto.kernels.triton.neighbors import (
 
 SMALLEST_TILE = 16
 N_TILES = 5
+LARGEST_TILE = SMALLEST_TILE << (N_TILES - 1)
 """Edge tiles of 16, 32, 64, 128 and 256 rows."""
 
 REBUILD_FRACTION = 0.8
 """Part of half the skin after which a rebuild is asked for. The rest is for the steps in flight."""
 
-CENTRES_PER_BLOCK = 256
+CENTRES_PER_BLOCK = 48
+"""Centres that are packed among themselves: a multiple of 2, 3 and 4, so that where all have the
+same number of edges every pack is full. More of them would not fill the tiles better."""
 ATOMS_PER_BLOCK = 128
 GROWTH = 1.25
 MAX_GROWTHS = 12
@@ -49,7 +53,7 @@ class CapacityError(RuntimeError):
 
 @dataclass(frozen=True)
 class Edges:
-    """What the expert kernels read: edges by centre, and centres by expert and number of edges.
+    """What the expert kernels read: edges by centre, and packs of centres that fit into a tile.
 
     A sparse matrix in compressed rows, of which row 2 c holds the edges of centre c and row
     2 c + 1 the unused slots behind them, so that selecting edges needs no sum over the centres.
@@ -61,9 +65,10 @@ class Edges:
         neighbor_types: (capacity,) int32, the type that the centre's expert gives atom j.
         vectors: (3, capacity), r_j − r_i, Å.
         row_types: (2 C,) int32, at 2 c the type that its expert gives centre c.
-        work: (2 K, C) int32; work[k, : work_count[k]] are the rows of key k.
+        work: (2 K, C, SLOTS) int32; work[k, : work_count[k]] are the packs of key k, each up to
+            SLOTS rows of centres of one type and −1 behind them.
         work_count: 2 K tensors (1,) int32.
-        work_capacity: how many rows the launches of each key must be ready for; 0 where there
+        work_capacity: how many packs the launches of each key must be ready for; 0 where there
             was no such centre.
     """
 
@@ -88,6 +93,7 @@ class NeighborList:
         flags: (N_FLAGS,) int32, see `duetto.kernels.triton.flags`.
         reference: (A, 3) float64, positions at which the list was built.
         centre_atoms: (C,) int32, atom of each centre; the first `n_first` are of expert 0.
+        pack_sizes: most centres that expert 0 and expert 1 evaluate together, up to SLOTS.
         n_rebuilds: how often it has been built.
         generation: changes whenever a buffer or a capacity does: graphs that were captured before
             must be captured again.
@@ -118,6 +124,7 @@ class NeighborList:
         self.pbc = pbc
         self.skin = skin
         self.dtype = dtype
+        self.pack_sizes = (1, 1)
         self.n_rebuilds = 0
         self.generation = 0
         self.flags = torch.zeros(flag.N_FLAGS, dtype=torch.int32, device=device)
@@ -165,9 +172,11 @@ class NeighborList:
         self._counts = self._integers(C)
         self._start = torch.zeros(C + 1, dtype=torch.int64, device=device)
         self._rowptr = torch.zeros(2 * C + 1, dtype=torch.int64, device=device)
+        self._packs = self._integers(self._n_blocks * CENTRES_PER_BLOCK, SLOTS)
+        self._keys = self._integers(self._n_blocks * CENTRES_PER_BLOCK)
         self._histogram = self._integers(2 * N_TILES, self._n_blocks)
         self._cumulative = torch.zeros_like(self._histogram)
-        self._work = self._integers(2 * N_TILES, C)
+        self._work = self._integers(2 * N_TILES, C, SLOTS)
         self._work_capacity = self._integers(2 * N_TILES)
         self._work_capacities = (0,) * (2 * N_TILES)
         self.reference.fill_(torch.nan)
@@ -211,21 +220,30 @@ class NeighborList:
         self.n_rebuilds += 1
 
     def update(self, positions: Tensor) -> None:
-        """Select the edges at `positions` (A, 3) and list the work. Launches only."""
+        """Select the edges at `positions` (A, 3) and pack the centres. Launches only."""
         assert self._grid is not None, "build() comes first"
-        tiles = {"SMALLEST": SMALLEST_TILE, "TILES": N_TILES, "PER_BLOCK": CENTRES_PER_BLOCK}
-        self._histogram.zero_()
         filter_edges[(self.n_centres,)](
             positions, self._grid.frame, self.types, self.centre_atoms, self.cutoffs, self._start,
             self._candidates, self._shifts, self._home, self._rowptr, self._neighbors,
-            self._neighbor_types, self._vectors, self._histogram, self.flags, self.n_atoms,
-            self.n_first, self.cutoffs.shape[1], self.capacity, self._n_blocks, FAR=self._far,
-            BLOCK=128, num_warps=1, **tiles, **LAUNCH,
+            self._neighbor_types, self._vectors, self.flags, self.n_atoms, self.n_first,
+            self.cutoffs.shape[1], self.capacity, FAR=self._far, MOST=LARGEST_TILE, BLOCK=128,
+            num_warps=1, **LAUNCH,
+        )  # fmt: skip
+        self._pack()
+
+    def _pack(self) -> None:
+        """Fill the work lists from the rows of `update`."""
+        sizes = {"PER_BLOCK": CENTRES_PER_BLOCK, "BLOCK": 64, "num_warps": 1}
+        tiles = {"TILES": N_TILES, "SLOTS": SLOTS, **sizes, **LAUNCH}
+        pack_centres[(self._n_blocks,)](
+            self._rowptr, self._row_types, self._packs, self._keys, self._histogram,
+            self.n_centres, self.n_first, self.cutoffs.shape[1], self._n_blocks, *self.pack_sizes,
+            SMALLEST=SMALLEST_TILE, **tiles,
         )  # fmt: skip
         torch.cumsum(self._histogram, 1, dtype=torch.int32, out=self._cumulative)
         list_work[(self._n_blocks,)](
-            self._rowptr, self._histogram, self._cumulative, self._work, self._work_capacity,
-            self.flags, self.n_centres, self.n_first, self._n_blocks, **tiles, **LAUNCH,
+            self._packs, self._keys, self._histogram, self._cumulative, self._work,
+            self._work_capacity, self.flags, self.n_centres, self._n_blocks, **tiles,
         )  # fmt: skip
 
     def candidates(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -348,10 +366,9 @@ class NeighborList:
             self.generation += 1
             return True
         if raised[flag.TILE_FULL.value]:
-            largest = SMALLEST_TILE << (N_TILES - 1)
             raise CapacityError(
                 f"an atom has {raised[flag.TILE_FULL.value]} neighbours inside the cutoff; the "
-                f"kernels take at most {largest}"
+                f"kernels take at most {LARGEST_TILE}"
             )
         if raised[flag.WORK_FULL.value]:
             self._grow_work()
@@ -359,7 +376,7 @@ class NeighborList:
         return False
 
     def _grow_work(self) -> None:
-        """Room for the centres of each key, with some to spare; none for keys without any."""
+        """Room for the packs of each key, with some to spare; none for keys without any."""
         counts = self._cumulative[:, -1].tolist()
         self._work_capacities = tuple(
             max(before, min(self.n_centres, int(GROWTH * count) + 16)) if count else before

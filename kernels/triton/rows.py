@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from duetto.kernels.triton.expert_spec import SLOTS
 from duetto.kernels.triton.neighbor_list import N_TILES, SMALLEST_TILE, CapacityError, Edges
 
 
 def edge_rows(
     first: Tensor, centre_types: Tensor, neighbor_types: Tensor, vectors: Tensor
 ) -> Edges:
-    """Rows of expert 0, one for every centre, in the order of the centres.
+    """Rows of expert 0, one for every centre, in the order of the centres, each by itself.
 
     Args:
         first: (C + 1,) int64, where each centre's edges begin.
@@ -35,9 +36,9 @@ def edge_rows(
         )
     tile = torch.bucketize(counts, first.new_tensor(tiles[:-1]))
     sizes = torch.bincount(tile, minlength=N_TILES).tolist() + [0] * N_TILES
-    work = first.new_zeros((2 * N_TILES, C), dtype=torch.int32)
+    work = first.new_full((2 * N_TILES, C, SLOTS), -1, dtype=torch.int32)
     for key, rows in enumerate(tile.argsort(stable=True).split(sizes[:N_TILES])):
-        work[key, : len(rows)] = rows
+        work[key, : len(rows), 0] = rows
     return Edges(
         rowptr=first.long().contiguous(),
         neighbors=first.new_zeros(0, dtype=torch.int32),

@@ -34,6 +34,7 @@ def gather_forces(
     forces,
     virials,
     flags,
+    virials_wanted,
     capacity,
     BLOCK: tl.constexpr,
 ):
@@ -48,8 +49,9 @@ def gather_forces(
         weights: (C,) float64, weight of the centre's energy.
         forces: INOUT (A, 3) int64, in units of 2⁻⁴⁰ eV/Å, zero before.
         virials: OUTPUT (C, 6) float64, symmetric part of Σ_j w r_ij ⊗ dE_c/dr_ij as xx, yy, zz,
-            yz, xz, xy, eV.
+            yz, xz, xy, eV; not numbers unless they are wanted.
         flags: INOUT, FORCE_RANGE.
+        virials_wanted: (1,) int32, 0 where they are not: vectors are not read then.
     """
     c = tl.program_id(0)
     first = tl.load(rowptr + 2 * c)
@@ -57,24 +59,15 @@ def gather_forces(
     weight = tl.load(weights + c)
     zero = tl.full((), 0, tl.int64)
     total_x, total_y, total_z = zero, zero, zero
-    nothing = tl.full((), 0.0, tl.float64)
-    xx, yy, zz, yz, xz, xy = nothing, nothing, nothing, nothing, nothing, nothing
     for done in range(0, n_edges, BLOCK):
         k = done + tl.arange(0, BLOCK)
         mask = k < n_edges
-        g, r = gradients + first + k, vectors + first + k
+        g = gradients + first + k
         gx, ok_x = _weighted(g, weight, mask)
         gy, ok_y = _weighted(g + capacity, weight, mask)
         gz, ok_z = _weighted(g + capacity + capacity, weight, mask)
         bad = mask & ((ok_x & ok_y & ok_z) == 0)
         raise_flag(flags + FORCE_RANGE, tl.max(bad.to(tl.int32), 0))
-        x = tl.load(r, mask=mask, other=0.0).to(tl.float64)
-        y = tl.load(r + capacity, mask=mask, other=0.0).to(tl.float64)
-        z = tl.load(r + capacity + capacity, mask=mask, other=0.0).to(tl.float64)
-        xx, yy, zz = xx + tl.sum(x * gx, 0), yy + tl.sum(y * gy, 0), zz + tl.sum(z * gz, 0)
-        yz += 0.5 * tl.sum(y * gz + z * gy, 0)
-        xz += 0.5 * tl.sum(x * gz + z * gx, 0)
-        xy += 0.5 * tl.sum(x * gy + y * gx, 0)
         fx, fy, fz = _to_units(gx), _to_units(gy), _to_units(gz)
         other = forces + tl.load(neighbors + first + k, mask=mask, other=0).to(tl.int64) * 3
         tl.atomic_add(other, -fx, mask=mask, sem="relaxed")
@@ -86,13 +79,43 @@ def gather_forces(
     tl.atomic_add(own, total_x, sem="relaxed")
     tl.atomic_add(own + 1, total_y, sem="relaxed")
     tl.atomic_add(own + 2, total_z, sem="relaxed")
+    wanted = tl.load(virials_wanted) != 0
+    # No turn of the loop, and so no memory traffic, where they are not.
+    xx, yy, zz, yz, xz, xy = _virial(
+        gradients + first, vectors + first, tl.where(wanted, n_edges, 0), weight, capacity, BLOCK
+    )
     v = virials + c.to(tl.int64) * 6
+    unknown = tl.where(wanted, 0.0, float("nan")).to(tl.float64)
+    xx, yy, zz = xx + unknown, yy + unknown, zz + unknown
+    yz, xz, xy = yz + unknown, xz + unknown, xy + unknown
     tl.store(v, xx)
     tl.store(v + 1, yy)
     tl.store(v + 2, zz)
     tl.store(v + 3, yz)
     tl.store(v + 4, xz)
     tl.store(v + 5, xy)
+
+
+@triton.jit
+def _virial(gradients, vectors, n_edges, weight, capacity, BLOCK: tl.constexpr):
+    """Symmetric part of Σ_j w r_ij ⊗ dE_c/dr_ij over the edges of a centre."""
+    nothing = tl.full((), 0.0, tl.float64)
+    xx, yy, zz, yz, xz, xy = nothing, nothing, nothing, nothing, nothing, nothing
+    for done in range(0, n_edges, BLOCK):
+        k = done + tl.arange(0, BLOCK)
+        mask = k < n_edges
+        g, r = gradients + k, vectors + k
+        gx, _ = _weighted(g, weight, mask)
+        gy, _ = _weighted(g + capacity, weight, mask)
+        gz, _ = _weighted(g + capacity + capacity, weight, mask)
+        x = tl.load(r, mask=mask, other=0.0).to(tl.float64)
+        y = tl.load(r + capacity, mask=mask, other=0.0).to(tl.float64)
+        z = tl.load(r + capacity + capacity, mask=mask, other=0.0).to(tl.float64)
+        xx, yy, zz = xx + tl.sum(x * gx, 0), yy + tl.sum(y * gy, 0), zz + tl.sum(z * gz, 0)
+        yz += 0.5 * tl.sum(y * gz + z * gy, 0)
+        xz += 0.5 * tl.sum(x * gz + z * gx, 0)
+        xy += 0.5 * tl.sum(x * gy + y * gx, 0)
+    return xx, yy, zz, yz, xz, xy
 
 
 @triton.jit
@@ -155,6 +178,7 @@ def fixed_point_forces(
     centre_atoms: Tensor,
     weights: Tensor,
     flags: Tensor,
+    virials_wanted: Tensor,
     n_atoms: int,
 ) -> tuple[Tensor, Tensor]:
     """Forces in fixed point and virials by centre, as `gather_forces`. Launches only.
@@ -165,10 +189,11 @@ def fixed_point_forces(
         gradients, vectors: (3, capacity), contiguous.
         rowptr, neighbors, centre_atoms, weights: as in `gather_forces`.
         flags: (N_FLAGS,) int32, FORCE_RANGE may be raised.
+        virials_wanted: (1,) int32, 0 where they are not.
         n_atoms: A.
 
     Returns:
-        (A, 3) int64 in units of 2⁻⁴⁰ eV/Å, and (C, 6) float64 in eV.
+        (A, 3) int64 in units of 2⁻⁴⁰ eV/Å, and (C, 6) float64 in eV, NaN unless wanted.
 
     Raises:
         ValueError: shapes do not fit together or memory is not contiguous.
@@ -191,7 +216,7 @@ def fixed_point_forces(
     virials = torch.empty(C, 6, dtype=torch.float64, device=gradients.device)
     gather_forces[(C,)](
         gradients, vectors, rowptr, neighbors, centre_atoms, weights, forces, virials, flags,
-        capacity, BLOCK=32, num_warps=1, enable_fp_fusion=False,
+        virials_wanted, capacity, BLOCK=32, num_warps=1, enable_fp_fusion=False,
     )  # fmt: skip
     return forces, virials
 
@@ -205,6 +230,7 @@ def _(
     centre_atoms: Tensor,
     weights: Tensor,
     flags: Tensor,
+    virials_wanted: Tensor,
     n_atoms: int,
 ) -> tuple[Tensor, Tensor]:
     forces = gradients.new_empty(n_atoms, 3, dtype=torch.int64)

@@ -65,5 +65,7 @@ def _launch_step(cell_capacity: int, far: bool, bath: Thermostat | None) -> None
 class _Nothing:
     """An expert without kernels."""
 
+    pack_size = 1
+
     def evaluate(self, edges: object, index: int, energies: Tensor, gradients: Tensor) -> None:
         """See `duetto.kernels.triton.mixture.Expert`."""

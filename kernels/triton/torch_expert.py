@@ -21,7 +21,12 @@ class TorchExpert:
     """Somebody's evaluation in torch behind the interface of the expert kernels.
 
     It reads sizes on the host, so that it cannot be captured in a graph.
+
+    Attributes:
+        pack_size: see `duetto.kernels.triton.mixture.Expert`; packs mean nothing here.
     """
+
+    pack_size = 1
 
     def __init__(self, site_energies: SiteEnergies) -> None:
         """Evaluate by `site_energies`, whose arithmetic is in the dtype of the vectors."""
@@ -30,7 +35,8 @@ class TorchExpert:
     def evaluate(self, edges: Edges, index: int, energies: Tensor, gradients: Tensor) -> None:
         """See `duetto.kernels.triton.mixture.Expert`."""
         for key in range(index * N_TILES, (index + 1) * N_TILES):
-            rows = edges.work[key, : int(edges.work_count[key])].long()
+            packs = edges.work[key, : int(edges.work_count[key])]
+            rows = packs[packs >= 0].long()
             counts = edges.rowptr[rows + 1] - edges.rowptr[rows]
             part = counts.cumsum(0) // EDGES_AT_ONCE
             sizes = torch.unique_consecutive(part, return_counts=True)[1].tolist()

@@ -278,5 +278,7 @@ def test_an_evaluation_that_was_given_up_does_not_stop_a_run() -> None:
 
 
 class Diverging:
+    pack_size = 1
+
     def evaluate(self, edges: object, index: int, energies: Tensor, gradients: Tensor) -> None:
         gradients.fill_(1e9)

@@ -23,7 +23,7 @@ from duetto.kernels.triton.dynamics import Dynamics, Thermostat
 from duetto.kernels.triton.expert_launch import ExpertKernels, WorkList, kernel_kinds
 from duetto.kernels.triton.expert_offline import compile_kernel
 from duetto.kernels.triton.expert_packing import pack
-from duetto.kernels.triton.expert_spec import kernel_spec
+from duetto.kernels.triton.expert_spec import SLOTS, kernel_spec
 from duetto.kernels.triton.flags import N_FLAGS
 from duetto.kernels.triton.following import SeedsByAtom
 from duetto.kernels.triton.linear_launch import LinearKernels
@@ -98,13 +98,13 @@ def take_steps(n_atoms: int, bath: Thermostat | None) -> None:
 
 
 def evaluate_experts(n_rows: int) -> None:
-    experts = [(one, ExpertKernels(pack(one), "bf16x3", max_centres=100)) for one in EXPERTS]
+    experts = [(one, ExpertKernels(pack(one), "bf16x3", stash_bytes=1 << 20)) for one in EXPERTS]
     for form, kernels in (*experts, (LINEAR, LinearKernels(LINEAR, "cpu", max_centres=100))):
         edges = surroundings(form, (5,) * n_rows)
         energies = torch.zeros(n_rows, dtype=torch.float64)
         gradients = torch.zeros_like(edges.vectors)
-        rows, counts = torch.zeros(n_rows + 1, dtype=torch.int32), torch.zeros(3, dtype=torch.int32)
-        work = [WorkList(rows[1:], counts[1:2], n_rows, TILE)]
+        packs, counts = (torch.zeros(n, dtype=torch.int32) for n in (SLOTS * n_rows + 1, 3))
+        work = [WorkList(packs[1:].view(n_rows, SLOTS), counts[1:2], n_rows, TILE)]
         kernels.evaluate_rows(edges, work, energies, gradients)
 
 
@@ -122,6 +122,8 @@ def exponent_of(form: LinearForm) -> float:
 
 
 class Nothing:
+    pack_size = 3
+
     def evaluate(self, *arguments: object) -> None: ...
 
 

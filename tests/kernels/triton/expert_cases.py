@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +19,9 @@ from duetto.experts.allegro.architecture import (
 )
 from duetto.experts.allegro.folding import fold, random_weights
 from duetto.kernels.folded import FoldedExpert, atomic_energies
-from duetto.kernels.triton.expert_launch import ExpertKernels, WorkList
+from duetto.kernels.triton.expert_launch import STASH_BYTES, ExpertKernels, WorkList, edge_tile
 from duetto.kernels.triton.expert_packing import pack
+from duetto.kernels.triton.expert_spec import SLOTS
 
 TYPES = ("Pt", "C", "O")
 
@@ -142,7 +145,10 @@ class Surroundings:
 def surroundings(
     expert: FoldedExpert, counts: tuple[int, ...], seed: int = 3, device: str = "cpu"
 ) -> Surroundings:
-    """Random neighbours between 1.7 Å and the largest cutoff, so some lie beyond their own."""
+    """Random neighbours between 1.7 Å and the largest cutoff, so some lie beyond their own.
+
+    Rows come in pairs of one type, which share a program.
+    """
     generator = torch.Generator().manual_seed(seed)
     number = torch.tensor(counts)
     centre = torch.repeat_interleave(torch.arange(len(counts)), number)
@@ -152,13 +158,14 @@ def surroundings(
     reach = float(expert.cutoffs.max()) - 1.7
     length = 1.7 + reach * torch.rand(E, 1, dtype=torch.float64, generator=generator) ** 0.5
     T = expert.num_types
+    types = torch.randint(T, (len(counts),), generator=generator).int()
     rowptr = torch.zeros(len(counts) + 1, dtype=torch.int64)
     rowptr[1:] = number.cumsum(0)
     return Surroundings(
         rowptr=rowptr.to(device),
         vectors=(direction * length).T.float().contiguous().to(device),
         neighbor_types=torch.randint(T, (E,), generator=generator).int().to(device),
-        row_types=torch.randint(T, (len(counts),), generator=generator).int().to(device),
+        row_types=types.repeat_interleave(2)[: len(counts)].to(device),
         centre=centre.to(device),
     )
 
@@ -174,10 +181,24 @@ def reference(expert: FoldedExpert, edges: Surroundings) -> tuple[Tensor, Tensor
     return energies.detach(), gradient.T
 
 
-def work_list(rows: list[int], tile: int, device: str = "cpu") -> WorkList:
-    listed = torch.tensor(rows, dtype=torch.int32, device=device)
+def work_list(packs: Sequence[int | Sequence[int]], tile: int, device: str = "cpu") -> WorkList:
+    """Packs of rows, a row by itself for a number."""
+    rows = [[pack] if isinstance(pack, int) else list(pack) for pack in packs]
+    listed = torch.tensor([row + [-1] * (SLOTS - len(row)) for row in rows], dtype=torch.int32)
     count = torch.tensor([len(rows)], dtype=torch.int32, device=device)
-    return WorkList(listed, count, len(rows), tile)
+    return WorkList(listed.to(device), count, len(rows), tile)
+
+
+def packed(size: int, edges: Surroundings) -> WorkList:
+    """All rows, up to `size` of one type together, in the smallest tile that holds the largest."""
+    packs: list[list[int]] = []
+    by_type = sorted(range(len(edges.row_types)), key=lambda row: int(edges.row_types[row]))
+    for _, alike in itertools.groupby(by_type, key=lambda row: int(edges.row_types[row])):
+        rows = list(alike)
+        packs += [rows[begin : begin + size] for begin in range(0, len(rows), size)]
+    counts = edges.rowptr.diff().tolist()
+    most = max(sum(counts[row] for row in pack) for pack in packs)
+    return work_list(packs, edge_tile(most), str(edges.vectors.device))
 
 
 def evaluate(
@@ -185,18 +206,17 @@ def evaluate(
     edges: Surroundings,
     work: list[WorkList] | None = None,
     precision: str = "fp32",
-    max_centres: int = 16384,
+    stash_bytes: int = STASH_BYTES,
 ) -> tuple[Tensor, Tensor]:
     """The kernels' energies and gradients, in outputs that held NaN before."""
     device = edges.vectors.device
     rows = len(edges.row_types)
-    kernels = ExpertKernels(pack(expert).to(device), precision, max_centres)
+    kernels = ExpertKernels(pack(expert).to(device), precision, stash_bytes)
     # Stale stash must not reach a result either.
     kernels._stash = torch.full((1 << 20,), torch.nan, dtype=torch.float32, device=device)
     energies = torch.full((rows,), torch.nan, dtype=torch.float64, device=device)
     gradients = torch.full_like(edges.vectors, torch.nan)
-    tile = 16 if int(edges.rowptr.diff().max()) <= 16 else 64
-    work = work or [work_list(list(range(rows)), tile, str(device))]
+    work = work or [packed(kernels.pack_size, edges)]
     kernels.evaluate_rows(edges, work, energies, gradients)
     return energies.cpu(), gradients.cpu()
 

@@ -10,6 +10,8 @@ from duetto.kernels.triton.neighbor_list import N_TILES, Edges
 class LennardJones:
     """Half of ε 4 [(σ/r)¹² − (σ/r)⁶ − shift] per edge, so that a pair has it once."""
 
+    pack_size = 3
+
     def __init__(self, sigma: float, epsilon: float, cutoff: float) -> None:
         self.sigma, self.epsilon = sigma, epsilon
         inverse = (sigma / cutoff) ** 6
@@ -19,7 +21,8 @@ class LennardJones:
         for key in range(index * N_TILES, (index + 1) * N_TILES):
             # Only as many as the launches of a real kernel would be ready for.
             n = min(int(edges.work_count[key]), edges.work_capacity[key])
-            for row in edges.work[key, :n].tolist():
+            packs = edges.work[key, :n]
+            for row in packs[packs >= 0].tolist():
                 first, last = edges.rowptr[row : row + 2].tolist()
                 r = edges.vectors[:, first:last].double()
                 square = r.square().sum(dim=0)

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from duetto.kernels.triton.expert_spec import COMPONENTS
 
 KINDS = ("whole", "forward", "backward")
 
@@ -21,7 +23,7 @@ class Access:
     """Numbers of the stash that a kernel loads or stores, and where in the order of its barriers.
 
     Attributes:
-        first, last: offsets in the centre's part of the stash, last excluded.
+        first, last: offsets in the program's part of the stash, last excluded.
         stored: else loaded.
         barriers: how many the program has passed before.
         line: of the source.
@@ -42,19 +44,30 @@ def hazards(source: str, kind: str, edges: int) -> list[tuple[Access, Access]]:
         kind: kernel of it.
         edges: rows of the edge tiles.
     """
+    return unordered(accesses(source, kind, edges))
+
+
+def unordered(used: list[Access]) -> list[tuple[Access, Access]]:
+    """The same for accesses in order."""
     seen: list[Access] = []
     found = []
-    for access in accesses(source, kind, edges):
+    for access in used:
+        if seen and seen[-1].barriers != access.barriers:
+            seen = []
         found += [
             (earlier, access)
             for earlier in seen
-            if earlier.barriers == access.barriers
-            and (earlier.stored or access.stored)
+            if (earlier.stored or access.stored)
             and earlier.first < access.last
             and access.first < earlier.last
         ]
         seen.append(access)
     return found
+
+
+def without_barrier(used: list[Access], index: int) -> list[Access]:
+    """The same accesses if the program did not pass one of its barriers."""
+    return [replace(one, barriers=one.barriers - (one.barriers > index)) for one in used]
 
 
 def accesses(source: str, kind: str, edges: int) -> list[Access]:
@@ -65,22 +78,25 @@ def accesses(source: str, kind: str, edges: int) -> list[Access]:
     """
     functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     (function,) = (node for node in functions if node.name == kind)
-    barriers, found = 0, []
+    barriers, uses = 0, 0
+    found: list[Access] = []
     for call in _calls(function):
         name = ast.unparse(call.func)
         if name == "tl.debug_barrier":
             barriers += 1
         elif call.args and _names_stash(call.args[0]) and name in _EXTENT:
-            offset = _offset(call.args[0], edges)
-            count = _EXTENT[name](call, edges)
-            stored = name == "store_tile"
-            found.append(Access(offset, offset + count, stored, barriers, call.lineno))
+            uses += 1
+            stored = name.startswith("store")
+            found += [
+                Access(first, last, stored, barriers, call.lineno)
+                for first, last in _EXTENT[name](call, edges)
+            ]
     mentions = sum(_is_stash(node) for node in ast.walk(function))
     advances = sum(
         isinstance(node, ast.AugAssign) and _is_stash(node.target) for node in ast.walk(function)
     )
-    if mentions != len(found) + advances:
-        raise ValueError(f"{mentions - advances} uses of the stash, {len(found)} understood")
+    if mentions != uses + advances:
+        raise ValueError(f"{mentions - advances} uses of the stash, {uses} understood")
     return found
 
 
@@ -119,24 +135,23 @@ def _number(node: ast.expr, edges: int) -> int:
     raise ValueError(f"not a number that is known beforehand: {ast.unparse(node)}")
 
 
-def _offset(address: ast.expr, edges: int) -> int:
-    """Beginning of an access; a vector's address ends in `+ tl.arange(0, n)`."""
-    if isinstance(address, ast.BinOp) and isinstance(address.right, ast.Call):
-        address = address.left
-    return _number(address, edges)
-
-
-def _tile_size(call: ast.Call, edges: int) -> int:
+def _tile(call: ast.Call, edges: int) -> list[tuple[int, int]]:
+    """The numbers of a whole tile, (address, …, rows, columns)."""
+    offset = _number(call.args[0], edges)
     rows, cols = call.args[-2:]
-    return _number(rows, edges) * _number(cols, edges)
+    return [(offset, offset + _number(rows, edges) * _number(cols, edges))]
 
 
-def _vector_size(call: ast.Call, edges: int) -> int:
-    address = call.args[0]
-    assert isinstance(address, ast.BinOp)
-    assert isinstance(address.right, ast.Call)
-    assert ast.unparse(address.right.func) == "tl.arange"
-    return _number(address.right.args[1], edges)
+def _component(call: ast.Call, edges: int) -> list[tuple[int, int]]:
+    """Rows of one component of all centres, (address, component, size, channels, slots, …)."""
+    offset, component, size, channels, slots = (_number(a, edges) for a in call.args[:5])
+    rows = [slot * size + component for slot in range(slots)]
+    return [(offset + r * channels, offset + (r + 1) * channels) for r in rows if r < COMPONENTS]
 
 
-_EXTENT = {"store_tile": _tile_size, "load_tile": _tile_size, "tl.load": _vector_size}
+_EXTENT = {
+    "store_tile": _tile,
+    "load_tile": _tile,
+    "store_component": _component,
+    "load_component": _component,
+}

@@ -239,6 +239,25 @@ def test_snapshot_is_not_changed_by_later_steps(device: str) -> None:
     assert not torch.equal(run.positions.cpu(), kept)
 
 
+def test_virials_are_computed_for_the_last_step_only(device: str) -> None:
+    """Which is the one that is recorded; they are those of an evaluation that wants them."""
+    run = dynamics(cluster(), device, 1.0)
+    seen = []
+    evaluate = run.mixture.evaluate
+
+    def noting(positions: torch.Tensor) -> None:
+        evaluate(positions)
+        seen.append(bool(run.mixture.virial().isfinite().all()))
+
+    run.mixture.evaluate = noting
+    run.run(3)
+    run.run(1)
+    assert seen == [False, False, True, True]
+    again = dynamics(cluster(), device, 1.0)
+    again.run(4)
+    assert torch.equal(run.mixture.virial(), again.mixture.virial())
+
+
 def test_virial_is_the_derivative_by_strain(device: str) -> None:
     atoms = cluster()
     weights = [1.0, 0.4, 0.0, 0.4]

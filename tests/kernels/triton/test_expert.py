@@ -10,6 +10,7 @@ import torch
 
 from duetto.kernels.triton import expert_launch, expert_math
 from duetto.kernels.triton.expert_packing import pack
+from duetto.kernels.triton.expert_writer import stash_layout
 from tests.kernels.triton.expert_cases import (
     CASES,
     HF,
@@ -29,9 +30,30 @@ FP32_TOLERANCE = FLOAT32
 @pytest.mark.parametrize("name", CASES)
 def test_float32_matches_the_reference(name: str, device: str) -> None:
     expert = folded_expert(**CASES[name])
-    edges = surroundings(expert, (13, 9), device=device)
+    edges = surroundings(expert, (7, 9, 5), device=device)
     errors = relative_errors(expert, edges, *evaluate(expert, edges))
     assert max(errors) < FP32_TOLERANCE, errors
+
+
+@pytest.mark.parametrize(("l_max", "num_layers"), [(1, 1), (1, 2), (2, 2), (3, 1)])
+def test_centres_of_a_program_do_not_see_each_other(
+    l_max: int, num_layers: int, device: str
+) -> None:
+    """As many as fit, one of them without edges, against each by itself."""
+    expert = folded_expert(types=("Pt",), l_max=l_max, num_layers=num_layers)
+    size = pack(expert).spec.centres
+    assert size == {1: 4, 2: 3, 3: 2}[l_max]
+    edges = surroundings(expert, (6, 0, 7, 2)[:size], device=device)
+    rows = list(range(size))
+    together = evaluate(expert, edges, [work_list([rows], 16, device)])
+    assert max(relative_errors(expert, edges, *together)) < FP32_TOLERANCE
+    for row in rows:
+        energies, gradients = evaluate(expert, edges, [work_list([row], 16, device)])
+        of_row = edges.centre.cpu() == row
+        assert energies[row] == pytest.approx(float(together[0][row]), rel=FP32_TOLERANCE)
+        scale = together[1].abs().max()
+        difference = (gradients - together[1])[:, of_row].abs()
+        assert (difference < FP32_TOLERANCE * scale).all()
 
 
 @pytest.mark.parametrize(("sizes", "edges_of_centre"), [(LF, 42), (HF, 54)], ids=["LF", "HF"])
@@ -122,13 +144,30 @@ def test_only_listed_rows_are_written(device: str) -> None:
     assert torch.isnan(gradients[:, ~written]).all()
 
 
-def test_launches_in_parts_give_the_same_bits(device: str) -> None:
+def test_bounded_stash_gives_the_same_bits(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packs of one list in several launches, in the memory of one or two of them."""
     expert = folded_expert(num_layers=2)
     edges = surroundings(expert, (5, 6, 7, 8, 9), device=device)
-    whole = evaluate(expert, edges)
-    parts = evaluate(expert, edges, max_centres=2)
-    assert torch.equal(whole[0], parts[0])
-    assert torch.equal(whole[1], parts[1])
+    kernels = expert_launch.ExpertKernels(pack(expert).to(device), "fp32")
+    launches = []
+    launch = expert_launch.ExpertKernels._launch
+    monkeypatch.setattr(
+        expert_launch.ExpertKernels,
+        "_launch",
+        lambda self, *rest: (launches.append(rest[2:4]), launch(self, *rest)),
+    )
+    results = []
+    one = 4 * stash_layout(kernels.packed.spec).floats_per_program(16)
+    for stash_bytes in (expert_launch.STASH_BYTES, 2 * one + 3, 1):
+        kernels = expert_launch.ExpertKernels(pack(expert).to(device), "fp32", stash_bytes)
+        outputs = edges.row_types.new_zeros(5, dtype=torch.float64), edges.vectors.clone()
+        kernels.evaluate_rows(edges, [work_list(range(5), 16, device)], *outputs)
+        assert 4 * kernels._stash.numel() <= max(stash_bytes, one)
+        results.append(outputs)
+    assert launches == [(0, 5), (0, 2), (2, 2), (4, 1), *[(k, 1) for k in range(5)]]
+    for energies, gradients in results[1:]:
+        assert torch.equal(energies, results[0][0])
+        assert torch.equal(gradients, results[0][1])
 
 
 def test_larger_stash_is_another_generation(device: str) -> None:
@@ -145,10 +184,10 @@ def test_larger_stash_is_another_generation(device: str) -> None:
 
 def test_more_edges_than_the_tile_is_no_energy(device: str) -> None:
     expert = folded_expert()
-    edges = surroundings(expert, (17, 16), device=device)
-    energies, _ = evaluate(expert, edges, [work_list([0, 1], 16, device)])
-    assert torch.isnan(energies[0])
-    assert torch.isfinite(energies[1])
+    edges = surroundings(expert, (17, 16, 9, 8), device=device)
+    energies, _ = evaluate(expert, edges, [work_list([0, 1, [2, 3]], 16, device)])
+    assert torch.isnan(energies[[0, 3]]).all()
+    assert torch.isfinite(energies[[1, 2]]).all()
 
 
 def test_gradient_is_the_slope_of_the_energy(device: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import ase.neighborlist
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ from ase.build import bulk
 
 from duetto.kernels.triton import flags as flag
 from duetto.kernels.triton import reference
-from duetto.kernels.triton.edges import list_work
+from duetto.kernels.triton.edges import list_work, pack_centres
+from duetto.kernels.triton.expert_spec import SLOTS
 from duetto.kernels.triton.grid import plan_grid
 from duetto.kernels.triton.neighbor_list import (
+    CENTRES_PER_BLOCK,
     N_TILES,
     SMALLEST_TILE,
     CapacityError,
@@ -306,55 +310,101 @@ def test_two_experts_have_lists_of_their_own(device: str) -> None:
 
 
 def check_work(neighbors: NeighborList) -> None:
-    """Every row is listed once, in order, under the key of its expert and edge count."""
+    """The packs are those of the plain algorithm, and the launches are ready for them."""
     edges = neighbors.edges()
     rowptr = edges.rowptr.cpu()
     counts = (rowptr[1::2] - rowptr[:-1:2]).tolist()
-    for key, expected in enumerate(sorted_by_key(counts, neighbors.n_first)):
+    types = edges.row_types[::2].tolist()
+    expected = packed(counts, types, neighbors.n_first, neighbors.pack_sizes)
+    for key, packs in enumerate(expected):
         n = int(edges.work_count[key])
-        assert edges.work[key, :n].tolist() == expected
+        assert edges.work[key, :n].tolist() == packs
         assert n <= edges.work_capacity[key]
 
 
-def sorted_by_key(counts: list[int], n_first: int) -> list[list[int]]:
-    """Rows per key in plain Python."""
-    sizes = [SMALLEST_TILE << t for t in range(N_TILES)]
-    keys: list[list[int]] = [[] for _ in range(2 * N_TILES)]
-    for c, count in enumerate(counts):
-        tile = next(t for t, size in enumerate(sizes) if count <= size)
-        keys[(c >= n_first) * N_TILES + tile].append(2 * c)
+def packed(
+    counts: list[int], types: list[int], n_first: int, sizes: tuple[int, int]
+) -> list[list[list[int]]]:
+    """Packs of rows by key, in plain Python."""
+    keys: list[list[list[int]]] = [[] for _ in range(2 * N_TILES)]
+    for begin in range(0, len(counts), CENTRES_PER_BLOCK):
+        groups = defaultdict(list)
+        for c in range(begin, min(begin + CENTRES_PER_BLOCK, len(counts))):
+            groups[(c >= n_first) * N_TILES + tile_of(counts[c]), types[c]].append(c)
+        for key, kind in sorted(groups, reverse=True):
+            left = sorted(groups[key, kind], key=lambda c: (-counts[c], c))
+            while left:
+                keys[key].append(pack_of(left, counts, key % N_TILES, sizes[key // N_TILES]))
     return keys
 
 
-def test_work_lists_over_several_blocks(device: str) -> None:
-    """More centres than one block of the sort holds, and edge counts of every size."""
+def pack_of(left: list[int], counts: list[int], tile: int, size: int) -> list[int]:
+    """The rows of the next pack, taken from the centres `left`, which are in falling order."""
+    pack = [left.pop(0)]
+    room = (SMALLEST_TILE << tile) - counts[pack[0]]
+    while left and len(pack) < size:
+        smallest = counts[left[-1]]
+        more = min(size - len(pack), room // max(smallest, 1))
+        fits = [c for c in left if more and counts[c] <= room - (more - 1) * smallest]
+        if not fits:
+            break
+        pack.append(fits[0])
+        left.remove(fits[0])
+        room -= counts[fits[0]]
+    return [2 * c for c in pack] + [-1] * (SLOTS - len(pack))
+
+
+def tile_of(count: int) -> int:
+    """The smallest tile that holds two such centres, of 256 rows only where 128 are too few."""
+    sizes = [SMALLEST_TILE << t for t in range(N_TILES)]
+    return next(t for t, s in enumerate(sizes) if 2 * count <= s or (count <= s and t >= 3))
+
+
+def test_packs_over_several_blocks(device: str) -> None:
+    """More centres than one block holds, three types, and edge counts of every size."""
     rng = np.random.default_rng(7)
-    counts = rng.integers(0, 257, 75)
-    counts[:10] = [0, 1, 16, 17, 32, 33, 64, 65, 128, 256]
-    C, n_first, per_block = len(counts), 41, 32
+    counts = rng.choice([*range(9), *range(9, 257, 7), 42, 42, 42, 43, 18, 18], 3 * 48 + 11)
+    counts[:12] = [0, 1, 8, 9, 16, 17, 32, 33, 64, 65, 128, 256]
+    C, n_first, blocks = len(counts), 91, 4
+    types = rng.integers(0, 3, C) // 2
     rowptr = np.zeros(2 * C + 1, dtype=np.int64)
     rowptr[1:] = np.stack([counts, rng.integers(0, 9, C)], axis=1).ravel().cumsum()
-    expected = sorted_by_key(counts.tolist(), n_first)
+    expected = packed(counts.tolist(), types.tolist(), n_first, (3, 4))
     assert all(expected)
-    histogram = torch.zeros(2 * N_TILES, 3, dtype=torch.int32)
-    for key, rows in enumerate(expected):
-        for row in rows:
-            histogram[key, row // 2 // per_block] += 1
+    assert {4 - pack.count(-1) for packs in expected for pack in packs} == {1, 2, 3, 4}
+
+    def integers(*shape: int) -> torch.Tensor:
+        return torch.full(shape, -7, dtype=torch.int32, device=device)
+
+    row_types = integers(2 * C)
+    row_types[::2] = torch.tensor(types)
+    packs, keys = integers(blocks * 48, SLOTS), integers(blocks * 48)
+    histogram = integers(2 * N_TILES, blocks)
+    sizes = {"TILES": N_TILES, "SLOTS": SLOTS, "PER_BLOCK": CENTRES_PER_BLOCK, "BLOCK": 64}
+    pack_centres[(blocks,)](
+        torch.tensor(rowptr).to(device), row_types, packs, keys, histogram, C, n_first, 2, blocks,
+        3, 4, SMALLEST=SMALLEST_TILE, **sizes,
+    )  # fmt: skip
+    capacity = torch.tensor([len(rows) for rows in expected], dtype=torch.int32, device=device)
     flags = torch.zeros(flag.N_FLAGS, dtype=torch.int32, device=device)
-    work = torch.full((2 * N_TILES, C), -1, dtype=torch.int32, device=device)
-    capacity = torch.tensor([len(rows) for rows in expected], dtype=torch.int32)
-    sums = histogram.cumsum(1, dtype=torch.int32)
-    launch = [torch.tensor(rowptr), histogram, sums, work, capacity, flags, C, n_first, 3]
-    launch = [x.to(device) if isinstance(x, torch.Tensor) else x for x in launch]
-    tiles = {"SMALLEST": SMALLEST_TILE, "TILES": N_TILES, "PER_BLOCK": per_block}
-    list_work[(3,)](*launch, **tiles)
+    work, sums = integers(2 * N_TILES, C, SLOTS), histogram.cumsum(1, dtype=torch.int32)
+    launch = (packs, keys, histogram, sums, work, capacity, flags, C, blocks)
+    list_work[(blocks,)](*launch, **sizes)
     for key, rows in enumerate(expected):
         assert work[key, : len(rows)].tolist() == rows
-        assert (work[key, len(rows) :] == -1).all()
+        assert (work[key, len(rows) :] == -7).all()
     assert not flags.any()
-    launch[4][3] -= 1
-    list_work[(3,)](*launch, **tiles)
+    capacity[3] -= 1
+    list_work[(blocks,)](*launch, **sizes)
     assert flags.nonzero().flatten().tolist() == [flag.WORK_FULL.value]
+
+
+def test_full_packs_for_equal_centres() -> None:
+    """Centres of a crystal leave nothing unused: 2, 3 and 4 divide the centres of a block."""
+    assert all(CENTRES_PER_BLOCK % size == 0 for size in (2, 3, 4))
+    for count, tile, size, packs in [(42, 3, 3, 32), (18, 2, 4, 32), (54, 3, 3, 48), (8, 0, 4, 48)]:
+        found = packed([count] * 96, [0] * 96, 96, (size, 1))
+        assert [len(rows) for rows in found] == [packs * (t == tile) for t in range(2 * N_TILES)]
 
 
 def test_centres_without_edges(device: str) -> None:

@@ -44,17 +44,19 @@ class Case:
         self.neighbors = torch.randint(0, A, (capacity,), generator=generator, dtype=torch.int32)
         self.device = device
 
-    def arguments(self) -> tuple[torch.Tensor, ...]:
+    def arguments(self, wanted: bool = True) -> tuple[torch.Tensor, ...]:
         flags = torch.zeros(flag.N_FLAGS, dtype=torch.int32)
+        virials_wanted = torch.tensor([wanted], dtype=torch.int32)
         tensors = (
             self.gradients, self.vectors, self.rowptr, self.neighbors, CENTRE_ATOMS, WEIGHTS, flags,
+            virials_wanted,
         )  # fmt: skip
         return tuple(x.to(self.device) for x in tensors)
 
     def launch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         arguments = self.arguments()
         forces, virials = fixed_point_forces(*arguments, A)
-        return forces.cpu(), virials.cpu(), arguments[-1].cpu()
+        return forces.cpu(), virials.cpu(), arguments[-2].cpu()
 
     def expected(self) -> torch.Tensor:
         return reference.gather_forces(
@@ -65,6 +67,16 @@ class Case:
             WEIGHTS,
             A,
         )
+
+
+def test_virials_that_nobody_wants_are_no_numbers(device: str) -> None:
+    """They are not computed: vectors are not read, and forces are what they are with them."""
+    case = Case(device, torch.float32)
+    forces, _, _ = case.launch()
+    gradients, vectors, *rest = case.arguments(wanted=False)
+    alone, virials = fixed_point_forces(gradients, torch.full_like(vectors, torch.nan), *rest, A)
+    assert torch.equal(alone.cpu(), forces)
+    assert virials.isnan().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
