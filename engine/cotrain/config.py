@@ -16,7 +16,6 @@ from pydantic import (
     Field,
     StrictBool,
     StrictStr,
-    ValidationError,
     model_validator,
 )
 
@@ -24,9 +23,8 @@ from duetto.atoms.labels import LabelKeys
 from duetto.distil.settings import DistilSettings
 from duetto.errors import InputError
 from duetto.settings.fields import FilePath, Real, Section, Whole
-from duetto.settings.messages import input_error
+from duetto.settings.read import read_file
 from duetto.settings.values import suggestion
-from duetto.settings.yaml import apply_overrides, load_mapping
 
 
 def _listed(value: Any) -> Any:
@@ -202,12 +200,9 @@ def load_train_config(path: str | os.PathLike[str], overrides: Sequence[str] = (
     Raises:
         InputError: one line naming the file, the key, what was given and what is allowed.
     """
-    data = load_mapping(path, "species")
-    overridden = apply_overrides(data, overrides)
     folder = Path(os.path.relpath(Path(path).absolute().parent))
     try:
-        return TrainConfig.model_validate(data, context={"folder": folder})
-    except ValidationError as error:
-        found = input_error(error, TrainConfig, str(path), overridden)
+        return read_file(TrainConfig, path, overrides, key="species", folder=folder)
+    except InputError as error:
         # As it is written in the file.
-        raise InputError(str(found).replace("lf_linear", "lf.linear")) from error
+        raise InputError(str(error).replace("lf_linear", "lf.linear")) from error

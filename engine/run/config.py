@@ -16,7 +16,6 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     StrictBool,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -28,9 +27,8 @@ from duetto.partition.regions import Regions
 from duetto.partition.regions.region import Region
 from duetto.partition.regions.terms import parse_region
 from duetto.settings.fields import FilePath, Real, Section, Whole
-from duetto.settings.messages import input_error
+from duetto.settings.read import read_file
 from duetto.settings.values import Place
-from duetto.settings.yaml import apply_overrides, load_mapping
 
 
 def _regions(value: Any, info: ValidationInfo) -> Regions:
@@ -415,6 +413,12 @@ class RunConfig(Section):
         return max(10.0 * max(targets), 3000.0) if any(targets) else 20000.0
 
 
+def write_structure_out(data: dict[str, Any]) -> None:
+    """A structure given by its file alone as the mapping whose keys can be overridden."""
+    if "structure" in data:
+        data["structure"] = _structure_shorthand(data["structure"])
+
+
 def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> RunConfig:
     """Read the configuration of a run and check all of it.
 
@@ -425,17 +429,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     Raises:
         InputError: one line naming the file, the key, what was given and what is allowed.
     """
-    data = load_mapping(path, "structure")
-    if "structure" in data:
-        data["structure"] = _structure_shorthand(data["structure"])
-    overridden = apply_overrides(data, overrides)
-    folder = Path(path).absolute().parent
-    try:
-        config = RunConfig.model_validate(data, context={"folder": folder})
-    except ValidationError as error:
-        raise input_error(error, RunConfig, str(path), overridden) from error
-    except RecursionError as error:
-        raise InputError(f"{path}: nested too deep") from error
+    config = read_file(RunConfig, path, overrides, key="structure", shorthand=write_structure_out)
     require_whole_outer_steps(config, str(path))
     return config
 

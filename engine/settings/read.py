@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from duetto.errors import InputError
 from duetto.settings.fields import Section
-from duetto.settings.messages import error_at
+from duetto.settings.messages import error_at, input_error
 from duetto.settings.values import Place
+from duetto.settings.yaml import apply_overrides, load_mapping
 
 S = TypeVar("S", bound=Section)
 T = TypeVar("T")
@@ -52,3 +57,37 @@ def read_json(kind: type[T], data: object, key: str) -> T:
         return TypeAdapter(kind).validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         raise error_at(error, Section, key) from error
+
+
+def read_file(
+    section: type[S],
+    path: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    *,
+    key: str,
+    folder: Path | None = None,
+    shorthand: Callable[[dict[str, Any]], None] = lambda data: None,
+) -> S:
+    """Read a YAML file as a `Section`, with changes from the command line.
+
+    Args:
+        section: what it is to be.
+        path: the file.
+        overrides: `key.sub=value`, applied on top; the values are YAML.
+        key: one that belongs there, for the message about a file that is something else.
+        folder: what relative paths in it start from; its own by default.
+        shorthand: writes out, in place, what the file may say in short, before the changes.
+
+    Raises:
+        InputError: one line naming the file, the key, what was given and what is allowed.
+    """
+    data = load_mapping(path, key)
+    shorthand(data)
+    overridden = apply_overrides(data, overrides)
+    context = {"folder": folder or Path(path).absolute().parent}
+    try:
+        return section.model_validate(data, context=context)
+    except ValidationError as error:
+        raise input_error(error, section, str(path), overridden) from error
+    except RecursionError as error:
+        raise InputError(f"{path}: nested too deep") from error

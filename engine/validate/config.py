@@ -12,16 +12,14 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainValidator,
-    ValidationError,
     ValidationInfo,
     model_validator,
 )
 
 from duetto.errors import InputError
-from duetto.run.config import Partition, StructureConfig
+from duetto.run.config import Partition, StructureConfig, write_structure_out
 from duetto.settings.fields import FilePath, Real, Section, Whole
-from duetto.settings.messages import input_error
-from duetto.settings.yaml import apply_overrides, load_mapping
+from duetto.settings.read import read_file
 
 Temperature = Annotated[Real, Field(ge=0, le=1e5)]
 MOST_LAGS = 50
@@ -180,17 +178,7 @@ def load_validation(path: str | os.PathLike[str], overrides: Sequence[str] = ())
     Raises:
         InputError: one line naming the file, the key, what was given and what is allowed.
     """
-    data = load_mapping(path, "pair")
-    if "structure" in data:
-        data["structure"] = _shorthand(data["structure"])
-    overridden = apply_overrides(data, overrides)
-    folder = Path(path).absolute().parent
-    try:
-        config = ValidateConfig.model_validate(data, context={"folder": folder})
-    except ValidationError as error:
-        raise input_error(error, ValidateConfig, str(path), overridden) from error
-    except RecursionError as error:
-        raise InputError(f"{path}: nested too deep") from error
+    config = read_file(ValidateConfig, path, overrides, key="pair", shorthand=write_structure_out)
     for key, file in (("pair", config.pair), ("independent", config.independent)):
         if file is not None and not file.is_file():
             raise InputError(f"{path}: {key}: {file}: no such pair file")

@@ -186,17 +186,17 @@ def scatter_forces(
             continue
         fx, fy, fz = 0.0, 0.0, 0.0
         for e in range(starts[row], starts[row] + rows[row]):
-            gx = w * np.float64(gradient[e, 0])
-            gy = w * np.float64(gradient[e, 1])
-            gz = w * np.float64(gradient[e, 2])
+            gx = np.float64(gradient[e, 0])
+            gy = np.float64(gradient[e, 1])
+            gz = np.float64(gradient[e, 2])
             j = neighbor[e]
-            forces[j, 0] -= gx
-            forces[j, 1] -= gy
-            forces[j, 2] -= gz
+            forces[j, 0] -= w * gx
+            forces[j, 1] -= w * gy
+            forces[j, 2] -= w * gz
             fx += gx
             fy += gy
             fz += gz
         i = centres[row]
-        forces[i, 0] += fx
-        forces[i, 1] += fy
-        forces[i, 2] += fz
+        forces[i, 0] += w * fx
+        forces[i, 1] += w * fy
+        forces[i, 2] += w * fz
