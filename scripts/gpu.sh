@@ -187,7 +187,8 @@ done
 # The kernels' own tests run compiled here, on the same inputs as in the interpreter elsewhere. What
 # is compiled for chips that need not be here has been tested there.
 tests kernels 150 ${workers[@]+"${workers[@]}"} -m "not gpu" tests/kernels/triton \
-    tests/engine/potential/test_triton.py tests/engine/md/test_device_dynamics.py \
+    tests/engine/potential/test_triton.py tests/engine/potential/test_triton_linear.py \
+    tests/engine/md/test_device_dynamics.py \
     --ignore-glob '*offline*' --ignore-glob '*absent_chip*' --ignore-glob '*machine_order*'
 [ -n "$quick" ] || tests tests/gpu/test_sanitizer.py 150 tests/gpu/test_sanitizer.py
 
