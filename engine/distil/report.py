@@ -239,7 +239,9 @@ def _draw_curves(report: dict[str, Any]) -> bytes:
         atoms = [point["atoms"] for point in curve]
         left.plot(atoms, [point["forces"] for point in curve], "o-", color=LF)
         left.set_xscale("log")
-        left.set_ylim(bottom=0.0)
+        left.set_xticks(atoms, [f"{count:,.0f}" for count in atoms])
+        left.minorticks_off()
+        left.set_ylim(0.0, 1.1 * max((point["forces"] for point in curve), default=1.0))
         left.set_xlabel("atoms fitted to")
         left.set_ylabel("force error (meV/Å)")
         left.grid(axis="y")
