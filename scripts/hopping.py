@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from duetto.report.style import HF, LF, MUTED, draw_png
 
 SITES = ("top", "bridge", "hollow")
-BLOCKS = 10
+BLOCKS = 5
 LAYER_A = 1.2
 """Å below the highest platinum atoms that still belong to the top layer, warm as it is."""
 
@@ -108,9 +108,9 @@ def draw(figure: Figure, runs: dict[str, Visit], lags: Any) -> None:
             lags, values[:, 0], values[:, 1], color=colours[name], marker="o", markersize=3,
             capsize=2, label=name,
         )  # fmt: skip
-    panels[-1].set_title("displacement, mean square", fontsize=9)
+    panels[-1].set_title("displacement", fontsize=9)
     panels[-1].set_xlabel("time, ps")
-    panels[-1].set_ylabel("Å²")
+    panels[-1].set_ylabel("mean square, Å²")
     panels[-1].legend()
 
 
@@ -132,7 +132,9 @@ def main() -> int:
         numbers = " | ".join(shares)
         print(f"| {name} | {run.n_hf.mean():.0f} | {numbers} | {square:.2f} ± {error:.2f} |")
     if args.plot is not None:
-        picture = draw_png(lambda figure: draw(figure, runs, lags), width=9.0, height=3.2)
+        picture = draw_png(
+            lambda figure: draw(figure, runs, lags), width=2.8 * (len(runs) + 1), height=3.0
+        )
         args.plot.parent.mkdir(parents=True, exist_ok=True)
         args.plot.write_bytes(picture)
     return 0

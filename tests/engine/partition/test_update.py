@@ -118,7 +118,6 @@ def test_where_a_linear_expert_guesses_is_a_seed() -> None:
     made.resolve(pushed, atoms.cell.array, made.target, linear)
     seeds = np.flatnonzero(made.target)
     assert {0, 50} <= set(seeds.tolist())
-    assert len(seeds) > 2
     near = np.minimum(*(atoms.get_distances(i, range(108), mic=True) for i in (0, 50)))
     assert near[seeds].max() < 6.0
     other = SimpleNamespace(pair=ExpertPair.load(examples / "ptco.duetto"))
