@@ -412,8 +412,9 @@ class Callbacks:
         return 0
 
 
-_kept: list[Callbacks] = []
-"""Tables that a plugin points to: they may not go before the process does."""
+_kept: dict[Path, Callbacks] = {}
+"""Tables by their plugins, which point to them: they may not go before the process does, and a
+plugin has one for all instances of LAMMPS."""
 
 
 def install(instance: Any) -> Callbacks:
@@ -423,10 +424,10 @@ def install(instance: Any) -> Callbacks:
         InputError: the plugin cannot be compiled or loaded.
     """
     path = build_plugin(instance)
-    callbacks = Callbacks(ctypes.CDLL(str(path)))
-    _kept.append(callbacks)
+    if path not in _kept:
+        _kept[path] = Callbacks(ctypes.CDLL(str(path)))
     instance.command(f"plugin load {path}")
     # LAMMPS says nothing where it cannot load a plugin.
     if not instance.has_style("pair", "duetto"):
         raise InputError(f"{path}: LAMMPS does not load the pair style; remove the file, try again")
-    return callbacks
+    return _kept[path]

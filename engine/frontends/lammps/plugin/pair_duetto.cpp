@@ -17,6 +17,7 @@
 #include "neigh_list.h"
 #include "neighbor.h"
 #include "pair.h"
+#include "universe.h"
 #include "update.h"
 
 #include <algorithm>
@@ -92,6 +93,7 @@ struct DuettoCallbacks {
 
 static DuettoCallbacks callbacks = {nullptr, nullptr, nullptr, nullptr, nullptr};
 static int next_id = 0;
+static int node_rank = 0, node_size = 0;    // of this process among those of its machine
 
 void duetto_register(const DuettoCallbacks *table) { callbacks = *table; }
 
@@ -165,13 +167,8 @@ class PairDuetto : public Pair {
     if (opened) callbacks.close(id);
     opened = false;
     char message[MESSAGE] = "";
-    int rank, size;
-    MPI_Comm node;
-    MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-    MPI_Comm_rank(node, &rank);
-    MPI_Comm_size(node, &size);
-    MPI_Comm_free(&node);
-    int failed = callbacks.open(id, joined(narg, arg).c_str(), rank, size, message, MESSAGE);
+    int failed =
+        callbacks.open(id, joined(narg, arg).c_str(), node_rank, node_size, message, MESSAGE);
     agree(failed, message);
     opened = true;
   }
@@ -572,6 +569,16 @@ class PairDuetto : public Pair {
   }
 };
 
+// Where a plugin is loaded first all ranks are: a script may give one partition alone this style.
+void place_on_node(MPI_Comm all)
+{
+  MPI_Comm node;
+  MPI_Comm_split_type(all, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+  MPI_Comm_rank(node, &node_rank);
+  MPI_Comm_size(node, &node_size);
+  MPI_Comm_free(&node);
+}
+
 Pair *make_pair(LAMMPS *lmp) { return new PairDuetto(lmp); }
 
 // LAMMPS's lammpsplugin.h, which is not among the installed headers, in what is needed of it.
@@ -591,6 +598,7 @@ extern "C" void lammpsplugin_init(void *lmp, void *handle, void *regfunc)
     instance->error->all(FLERR, "this pair style duetto was compiled for LAMMPS {}, and this is "
                                 "LAMMPS {}: start with \"duetto lammps\", which compiles anew",
                          DUETTO_LAMMPS_VERSION, instance->num_ver);
+  if (!node_size) place_on_node(instance->universe->uworld);
   Plugin plugin = {instance->version,
                    "pair",
                    "duetto",

@@ -89,6 +89,54 @@ def test_an_exception_on_one_rank_ends_all(made: Any) -> None:
 
 @needs_lammps
 @needs_compiler
+def test_one_partition_alone_may_have_the_style(tmp_path: Path) -> None:
+    """The other one never comes to this pair style, and is not waited for."""
+    mismatched_pair().save(tmp_path / "p.duetto")
+    text = BOX.format(units="metal", newton="on")
+    text += f"""partition yes 1 pair_style duetto
+partition yes 1 pair_coeff * * {tmp_path}/p.duetto Pt Pt_simple
+partition yes 2 pair_style zero 5.0
+partition yes 2 pair_coeff * *
+run 0
+partition yes 1 print $(pe) file {tmp_path}/energy1 screen no
+partition yes 2 print $(pe) file {tmp_path}/energy2 screen no
+"""
+    (tmp_path / "in").write_text(text)
+    options = ("--", "-partition", "2x1", "-log", "none", "-screen", "none")
+    done = on_ranks(2, "-c", MAIN, "lammps", str(tmp_path / "in"), *options, timeout_s=120.0)
+    assert done.returncode == 0, done.stderr
+    assert float((tmp_path / "energy1").read_text()) != 0.0
+    assert float((tmp_path / "energy2").read_text()) == 0.0
+
+
+@needs_lammps
+@needs_compiler
+def test_several_instances_in_a_process_keep_their_potentials(tmp_path: Path) -> None:
+    mismatched_pair().save(tmp_path / "p.duetto")
+    text = BOX.format(units="metal", newton="on")
+    text += f"pair_style duetto\npair_coeff * * {tmp_path}/p.duetto"
+    script = f"""
+from duetto.frontends.lammps.callback import install
+from duetto.frontends.lammps.library import open_lammps
+instances = []
+for names in ("Pt Pt", "Pt_simple Pt"):
+    instances.append(open_lammps(["-log", "none", "-screen", "none"]))
+    install(instances[-1])
+    instances[-1].commands_string({text!r} + f" {{names}}\\nrun 0\\n")
+    print(instances[-1].get_thermo("pe"))
+for instance in instances:
+    instance.command("run 0")
+    print(instance.get_thermo("pe"))
+"""
+    done = on_ranks(1, "-c", script, timeout_s=120.0)
+    assert done.returncode == 0, done.stderr
+    first, second, *again = (float(line) for line in done.stdout.split())
+    assert first != second
+    assert again == [first, second]
+
+
+@needs_lammps
+@needs_compiler
 def test_another_version_of_lammps_is_refused(tmp_path: Path) -> None:
     """The plugin knows what it was compiled for."""
     script = f"""
