@@ -203,7 +203,7 @@ class PairDuetto : public Pair {
       error->all(FLERR, "pair style duetto needs \"newton on\": forces on ghost atoms travel home");
     if (strcmp(update->unit_style, "metal") != 0)
       error->all(FLERR, "pair style duetto computes in eV and Å: use \"units metal\"");
-    weights();
+    doubt_weights();
     require_all_neighbors();
     doubt_order();
     list_of = -1;
@@ -314,6 +314,24 @@ class PairDuetto : public Pair {
       error->all(FLERR, "types called NAME_blend need their weights: "
                         "\"fix blend all property/atom d_duetto ghost yes\"");
     return atom->dvector[index];
+  }
+
+  // A blend is between 0 and 1: weights that are all 0 have not come along.
+  void doubt_weights()
+  {
+    const double *own = weights();
+    double here[2] = {0.0, 0.0}, all[2];    // atoms of a blend, and their weights
+    for (int i = 0; i < atom->nlocal && own; i++)
+      if (types[atom->type[i] - 1].weighted) {
+        here[0] += 1.0;
+        here[1] += own[i];
+      }
+    MPI_Allreduce(here, all, 2, MPI_DOUBLE, MPI_SUM, world);
+    if (comm->me == 0 && all[0] > 0.0 && all[1] == 0.0)
+      error->warning(FLERR, "The weights of all {:.0f} atoms of types called NAME_blend are 0: "
+                            "read_data takes them with \"fix ID NULL SECTION\", and after "
+                            "read_restart the fix property/atom must have the ID that it had",
+                     all[0]);
   }
 
   bool ours(int type) const { return types[type - 1].present; }

@@ -79,6 +79,26 @@ def test_names_in_another_order_than_the_types_are_doubted(tmp_path: Path) -> No
 
 @needs_lammps
 @needs_compiler
+def test_weights_of_a_blend_that_did_not_come_along_are_doubted(tmp_path: Path) -> None:
+    """A restart gives them to the fix of the same ID alone, and LAMMPS goes on without."""
+    mismatched_pair().save(tmp_path / "p.duetto")
+    pair = f"pair_style duetto\npair_coeff * * {tmp_path}/p.duetto Pt Pt_blend\nrun 0\n"
+    blend = "fix {} all property/atom d_duetto ghost yes\n"
+    text = BOX.format(units="metal", newton="on") + "set atom 1*50 type 2\n"
+    text += blend.format("blend") + "set atom 1*50 d_duetto 0.5\n" + pair
+    text += f"write_restart {tmp_path}/r\n"
+    again = f"clear\nread_restart {tmp_path}/r\n"
+    (tmp_path / "same.in").write_text(text + again + blend.format("blend") + pair)
+    (tmp_path / "other.in").write_text(text + again + blend.format("other") + pair)
+    for name, doubts in (("same", 0), ("other", 1)):
+        words = ("-c", MAIN, "lammps", str(tmp_path / f"{name}.in"), "--", "-log", "none")
+        done = on_ranks(2, *words, timeout_s=120.0)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("WARNING: The weights of all 50 atoms") == doubts
+
+
+@needs_lammps
+@needs_compiler
 def test_an_exception_on_one_rank_ends_all(made: Any) -> None:
     assert made.done.returncode == 1
     assert "ZeroDivisionError: the second rank divides" in made.done.stderr
