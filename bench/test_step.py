@@ -14,8 +14,8 @@ import torch
 
 from duetto.kernels.cpu.expert import Chunk, CPUExpert, Workspace
 from duetto.kernels.folded import atomic_energies
-from duetto.measure.bench.agreement import expert_work, tensors
 from duetto.measure.bench.architectures import random_pair
+from duetto.measure.bench.force_check import expert_work, tensors
 from duetto.measure.bench.systems import build_system, complex_weights
 from duetto.potential.mixture import Potential
 from duetto.potential.neighbors import NeighborList

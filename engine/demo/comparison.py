@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from duetto.demo.dynamics import Snapshot
-from duetto.md.state import Potential
+from duetto.md.state import DrivingPotential
 
 Array = npt.NDArray[np.float64]
 
@@ -58,7 +58,7 @@ def _root_mean(squares: Array) -> float | None:
     return 1000.0 * float(np.sqrt(squares.mean())) if len(squares) else None
 
 
-def compare(snapshots: Sequence[Snapshot], full_hf: Potential, cell: Tensor) -> Comparison:
+def compare(snapshots: Sequence[Snapshot], full_hf: DrivingPotential, cell: Tensor) -> Comparison:
     """Evaluate full HF on the mixture's snapshots, of which there is one at least."""
     errors, forces, energies = [], [], []
     for snapshot in snapshots:

@@ -23,7 +23,7 @@ from duetto.demo.timing import measure_speed
 from duetto.errors import InputError
 from duetto.files import atomic_write
 from duetto.md.repartition import between_steps
-from duetto.md.state import Potential, State
+from duetto.md.state import DrivingPotential, State
 from duetto.partition.guard import Guard
 from duetto.partition.keeper import Keeper
 from duetto.partition.regions import count_regions
@@ -180,8 +180,8 @@ def _run_both(
     settings: DemoSettings,
     config: RunConfig,
     state: State,
-    mixture: Potential,
-    full_hf: Potential,
+    mixture: DrivingPotential,
+    full_hf: DrivingPotential,
     keeper: Keeper,
     say: Callable[[str], None],
 ) -> tuple[dict[str, NVERecord], State]:

@@ -16,7 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from duetto.errors import InputError
 from duetto.md.loop import NVE, run_md
-from duetto.md.state import Potential, State, initial_state, with_forces
+from duetto.md.state import DrivingPotential, State, initial_state, with_forces
 from duetto.partition.keeper import Keeper
 from duetto.run.config import NVEStage, RunConfig
 from duetto.run.files import RunFiles
@@ -98,7 +98,7 @@ def nve_steps(config: RunConfig) -> int:
 
 
 def warm_up(
-    config: RunConfig, state: State, potential: Potential, keeper: Keeper, files: RunFiles
+    config: RunConfig, state: State, potential: DrivingPotential, keeper: Keeper, files: RunFiles
 ) -> State:
     """Run all stages but the last; return the state from which both runs start."""
     stages = stages_of(config)[:-1]
@@ -120,7 +120,7 @@ def warm_up(
 def run_nve(
     config: RunConfig,
     state: State,
-    potential: Potential,
+    potential: DrivingPotential,
     files: RunFiles,
     *,
     label: str,
@@ -160,7 +160,9 @@ def run_nve(
     return record, state
 
 
-def begin(config: RunConfig, atoms: Atoms, potential: Potential, device: torch.device) -> State:
+def begin(
+    config: RunConfig, atoms: Atoms, potential: DrivingPotential, device: torch.device
+) -> State:
     """State of `atoms` at step 0, as `duetto run` begins."""
     return initial_state(
         atoms,
@@ -172,7 +174,7 @@ def begin(config: RunConfig, atoms: Atoms, potential: Potential, device: torch.d
     )
 
 
-def same_start(state: State, potential: Potential) -> State:
+def same_start(state: State, potential: DrivingPotential) -> State:
     """The same positions and velocities with the forces of another potential."""
     return with_forces(replace(state, e_repartition=0.0, thermostat_work=0.0), potential)
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from duetto.demo.dynamics import begin, progress
 from duetto.errors import InputError
 from duetto.md.loop import Langevin, run_md
-from duetto.md.state import Potential, State
+from duetto.md.state import DrivingPotential, State
 from duetto.measure.turns import StepTimes, time_steps
 from duetto.partition.regions import RegionCounts, count_regions
 from duetto.run.config import LangevinStage, RunConfig
@@ -129,7 +129,7 @@ def measure_speed(
     return Speed(count_regions(weights), times, steps_per_rebuild)
 
 
-def _warm(config: RunConfig, state: State, potentials: Mapping[str, Potential]) -> State:
+def _warm(config: RunConfig, state: State, potentials: Mapping[str, DrivingPotential]) -> State:
     """A few steps with the mixture, so that the atoms have left their lattice sites."""
     baths = [stage for stage in config.stages if isinstance(stage, LangevinStage)]
     if not baths:

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import torch
 
-from duetto.md.state import BOLTZMANN_EV_PER_K, Potential, State, with_forces
+from duetto.md.state import BOLTZMANN_EV_PER_K, DrivingPotential, State, with_forces
 from duetto.md.velocities import remove_drift
 
 
-def velocity_verlet(state: State, potential: Potential, timestep_fs: float) -> State:
+def velocity_verlet(state: State, potential: DrivingPotential, timestep_fs: float) -> State:
     """One step of constant energy by velocity Verlet.
 
     Swope, Andersen, Berens, Wilson, J. Chem. Phys. 76, 637 (1982):
@@ -29,7 +29,7 @@ def velocity_verlet(state: State, potential: Potential, timestep_fs: float) -> S
 
 def langevin_baoab(
     state: State,
-    potential: Potential,
+    potential: DrivingPotential,
     timestep_fs: float,
     *,
     temperature_K: float,

@@ -16,7 +16,7 @@ from duetto.md.integrators import langevin_baoab, velocity_verlet
 from duetto.md.limits import Limits, check
 from duetto.md.nose_hoover import nose_hoover
 from duetto.md.repartition import Partition, between_steps
-from duetto.md.state import Potential, State
+from duetto.md.state import DrivingPotential, State
 
 _log = logging.getLogger("duetto")
 
@@ -35,11 +35,13 @@ class NVE:
         """The same stage, knowing the step of the run at which it begins."""
         return self
 
-    def advance(self, state: State, potential: Potential, timestep_fs: float) -> State:
+    def advance(self, state: State, potential: DrivingPotential, timestep_fs: float) -> State:
         """Return the next state."""
         return velocity_verlet(state, potential, timestep_fs)
 
-    def on_device(self, state: State, potential: Potential, timestep_fs: float) -> DeviceStage:
+    def on_device(
+        self, state: State, potential: DrivingPotential, timestep_fs: float
+    ) -> DeviceStage:
         """The same on the potential's device."""
         return DeviceStage(state, potential, timestep_fs)
 
@@ -78,7 +80,7 @@ class Langevin(Bath):
 
     friction_per_fs: float = 0.01
 
-    def advance(self, state: State, potential: Potential, timestep_fs: float) -> State:
+    def advance(self, state: State, potential: DrivingPotential, timestep_fs: float) -> State:
         """Return the next state."""
         return langevin_baoab(
             state,
@@ -88,7 +90,9 @@ class Langevin(Bath):
             friction_per_fs=self.friction_per_fs,
         )
 
-    def on_device(self, state: State, potential: Potential, timestep_fs: float) -> DeviceStage:
+    def on_device(
+        self, state: State, potential: DrivingPotential, timestep_fs: float
+    ) -> DeviceStage:
         """The same on the potential's device, with other random numbers."""
         return DeviceStage(
             state,
@@ -105,7 +109,7 @@ class NoseHoover(Bath):
 
     period_fs: float = 100.0
 
-    def advance(self, state: State, potential: Potential, timestep_fs: float) -> State:
+    def advance(self, state: State, potential: DrivingPotential, timestep_fs: float) -> State:
         """Return the next state."""
         return nose_hoover(
             state,
@@ -121,7 +125,7 @@ Stage = NVE | Langevin | NoseHoover
 
 def run_md(
     state: State,
-    potential: Potential,
+    potential: DrivingPotential,
     stages: Sequence[Stage],
     *,
     timestep_fs: float,
@@ -175,7 +179,7 @@ def run_md(
 
 
 def _may_stay_on_device(
-    state: State, potential: Potential, stages: Sequence[Stage], partition: Partition | None
+    state: State, potential: DrivingPotential, stages: Sequence[Stage], partition: Partition | None
 ) -> bool:
     if not stays_on_device(potential):
         return False
@@ -234,7 +238,7 @@ def _arrived(state: State, pending: PendingState, looked: Future[None]) -> State
 
 def _step_by_step(
     state: State,
-    potential: Potential,
+    potential: DrivingPotential,
     stage: Stage,
     timestep_fs: float,
     partition: Partition | None,
@@ -247,7 +251,7 @@ def _step_by_step(
 
 def _advance(
     state: State,
-    potential: Potential,
+    potential: DrivingPotential,
     stage: Stage,
     timestep_fs: float,
     partition: Partition | None,

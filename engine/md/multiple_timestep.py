@@ -23,11 +23,11 @@ from torch import Tensor
 from duetto.errors import InputError
 from duetto.md.integrators import ornstein_uhlenbeck
 from duetto.md.loop import NVE, Langevin, Stage
-from duetto.md.state import Potential, State, evaluated, with_forces, with_list
+from duetto.md.state import DrivingPotential, State, evaluated, with_forces, with_list
 from duetto.potential.base import Evaluation
 
 
-class SplitInTime(Potential, Protocol):
+class SplitInTime(DrivingPotential, Protocol):
     """A potential whose forces have a slow part: `evaluate` gives `slow_forces`, too."""
 
     def evaluate_fast(self, positions: Tensor, cell: Tensor) -> Evaluation:
@@ -40,7 +40,7 @@ class SplitNVE(NVE):
 
     every: int = 1
 
-    def advance(self, state: State, potential: Potential, timestep_fs: float) -> State:
+    def advance(self, state: State, potential: DrivingPotential, timestep_fs: float) -> State:
         """Return the state `every` steps later.
 
         Raises:
@@ -55,7 +55,7 @@ class SplitLangevin(Langevin):
 
     every: int = 1
 
-    def advance(self, state: State, potential: Potential, timestep_fs: float) -> State:
+    def advance(self, state: State, potential: DrivingPotential, timestep_fs: float) -> State:
         """Return the state `every` steps later.
 
         Raises:
@@ -169,7 +169,7 @@ def _kicked(state: State, time_fs: float, forces: Tensor) -> State:
     return replace(state, velocities=state.velocities + time_fs * state.accelerations_by(forces))
 
 
-def _split(potential: Potential) -> SplitInTime:
+def _split(potential: DrivingPotential) -> SplitInTime:
     if not hasattr(potential, "evaluate_fast"):
         raise TypeError("the potential is not split in time")
     return potential  # type: ignore[return-value]

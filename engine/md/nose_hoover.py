@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from duetto.md.integrators import velocity_verlet
-from duetto.md.state import BOLTZMANN_EV_PER_K, Potential, State
+from duetto.md.state import BOLTZMANN_EV_PER_K, DrivingPotential, State
 
 LENGTH = 3
 """Links of the chain; one alone is not ergodic for stiff systems, three are the usual choice."""
@@ -16,7 +16,7 @@ LENGTH = 3
 
 def nose_hoover(
     state: State,
-    potential: Potential,
+    potential: DrivingPotential,
     timestep_fs: float,
     *,
     temperature_K: float,

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from duetto.md.energy_return import with_energy_returned
-from duetto.md.state import Potential, State, with_evaluation, with_list
+from duetto.md.state import DrivingPotential, State, with_evaluation, with_list
 from duetto.partition.ledger import Due
 from duetto.potential.base import Evaluation
 
@@ -48,7 +48,7 @@ class Partition(Protocol):
 
 
 def between_steps(
-    state: State, potential: Potential, partition: Partition, *, rebuilt: bool
+    state: State, potential: DrivingPotential, partition: Partition, *, rebuilt: bool
 ) -> State:
     """The state from which the next step starts, after `partition` was asked.
 

@@ -21,7 +21,7 @@ ACCELERATION: float = units.fs**2
 GPA_PER_EV_PER_A3: float = 1.0 / units.GPa
 
 
-class Potential(Protocol):
+class DrivingPotential(Protocol):
     """What molecular dynamics asks of a potential.
 
     Attributes:
@@ -145,7 +145,7 @@ class State:
         return pressure * GPA_PER_EV_PER_A3
 
 
-def with_forces(state: State, potential: Potential) -> State:
+def with_forces(state: State, potential: DrivingPotential) -> State:
     """The same state with energy, forces and virial of its present positions.
 
     Raises:
@@ -193,7 +193,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
-def with_list(state: State, potential: Potential, rebuilds: int) -> State:
+def with_list(state: State, potential: DrivingPotential, rebuilds: int) -> State:
     """The same state knowing the list that `potential` now uses, `rebuilds` rebuilds later."""
     reference = potential.list_reference()
     return replace(
@@ -206,7 +206,7 @@ def with_list(state: State, potential: Potential, rebuilds: int) -> State:
 
 def initial_state(
     atoms: Atoms,
-    potential: Potential,
+    potential: DrivingPotential,
     *,
     temperature_K: float | None = None,
     exact_temperature: bool = True,

@@ -14,7 +14,7 @@ from statistics import median
 import torch
 
 from duetto.md.integrators import velocity_verlet
-from duetto.md.state import Potential, State
+from duetto.md.state import DrivingPotential, State
 
 
 @dataclass
@@ -102,7 +102,7 @@ class StepTimes:
 
 def time_steps(
     state: State,
-    potentials: Mapping[str, Potential],
+    potentials: Mapping[str, DrivingPotential],
     *,
     timestep_fs: float,
     rounds: int,
@@ -155,7 +155,11 @@ def time_steps(
 
 
 def _step(
-    stepped: dict[str, State], name: str, state: State, potential: Potential, timestep_fs: float
+    stepped: dict[str, State],
+    name: str,
+    state: State,
+    potential: DrivingPotential,
+    timestep_fs: float,
 ) -> None:
     stepped[name] = velocity_verlet(state, potential, timestep_fs)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Potential(Protocol):
+class WeightedPotential(Protocol):
     """What keeping a partition asks of a potential."""
 
     weights: Any
@@ -180,7 +180,7 @@ class Keeper:
             self._stop(findings[0])
 
     def between_steps(
-        self, step: int, positions: Any, cell: Any, potential: Potential, *, rebuilt: bool
+        self, step: int, positions: Any, cell: Any, potential: WeightedPotential, *, rebuilt: bool
     ) -> Any | None:
         """Ramp weights, look, if the neighbour list was `rebuilt` in this step, mend, update.
 
@@ -291,7 +291,7 @@ class Keeper:
             log.warning("%s", self._record(fresh, "warned").message)
 
     def _with_promoted(
-        self, findings: list[Finding], positions: Any, cell: Any, potential: Potential
+        self, findings: list[Finding], positions: Any, cell: Any, potential: WeightedPotential
     ) -> Any:
         """The evaluation after a promotion; a partition that is updated keeps it."""
         if self._ramp is None:
@@ -306,7 +306,7 @@ class Keeper:
         findings: list[Finding],
         positions: Any,
         cell: Any,
-        potential: Potential,
+        potential: WeightedPotential,
         weights: Array,
     ) -> None:
         """Raise the atoms found from their `weights` to w = 1 and book the change of the energy."""

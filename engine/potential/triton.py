@@ -21,8 +21,7 @@ from duetto.kernels.triton import flags as flag
 from duetto.kernels.triton.dynamics import Dynamics, Thermostat
 from duetto.kernels.triton.expert_launch import PRECISIONS
 from duetto.kernels.triton.mixture import Mixture
-from duetto.kernels.triton.neighbor_list import CapacityError
-from duetto.kernels.triton.neighbor_list import NeighborList as DeviceSearch
+from duetto.kernels.triton.neighbor_list import CapacityError, DeviceNeighborList
 from duetto.kernels.triton.rows import edge_rows
 from duetto.potential.base import Bath, Evaluation, Start
 from duetto.potential.lowering import lower_on_triton
@@ -231,7 +230,7 @@ class DeviceList:
                 known = self._jobs[role].types
                 types[index] = np.where(known < 0, n_types, known)
                 cutoffs[index, :T, :T] = backend.cutoffs[role]
-        search = DeviceSearch(
+        search = DeviceNeighborList(
             torch.from_numpy(types).to(backend.device),
             cutoffs,
             (bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),

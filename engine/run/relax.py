@@ -13,14 +13,14 @@ from ase.constraints import FixAtoms
 from ase.optimize import FIRE
 
 from duetto.errors import RunStopped
-from duetto.md.state import Potential
+from duetto.md.state import DrivingPotential
 
 log = logging.getLogger("duetto")
 
 
 def relaxed(
     atoms: Atoms,
-    potential: Potential,
+    potential: DrivingPotential,
     *,
     fmax_eV_per_angstrom: float,
     max_steps: int,
@@ -71,7 +71,7 @@ class _Forces(Calculator):
 
     implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
 
-    def __init__(self, potential: Potential, device: str | torch.device) -> None:
+    def __init__(self, potential: DrivingPotential, device: str | torch.device) -> None:
         super().__init__()
         self._potential, self._device = potential, device
 

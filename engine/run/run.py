@@ -26,7 +26,7 @@ from duetto.md.limits import Limits, check
 from duetto.md.loop import NVE, Langevin, NoseHoover, Stage, run_md
 from duetto.md.multiple_timestep import split_stage
 from duetto.md.repartition import between_steps
-from duetto.md.state import Potential, State, initial_state
+from duetto.md.state import DrivingPotential, State, initial_state
 from duetto.partition.guard import Guard
 from duetto.partition.keeper import Keeper
 from duetto.partition.regions import count_regions
@@ -77,7 +77,7 @@ class Model(Protocol):
         weights: Any,
         pbc: Sequence[bool],
         following: Following | None = None,
-    ) -> Potential:
+    ) -> DrivingPotential:
         """The potential of atoms of `species` with `weights` (A,) and periodicity (3,).
 
         Where weights follow atoms, it is given `following` besides.
@@ -93,7 +93,7 @@ class _Run:
 
     config: RunConfig
     model: Model
-    potential: Potential
+    potential: DrivingPotential
     keeper: Keeper
     kept: dict[str, Any]  # what the keeper knew at `state`, which it may already be past
     state: State

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from duetto.atoms.periodic import nearest
 from duetto.md.loop import NVE, Langevin, run_md
-from duetto.md.state import Potential, State, initial_state, with_forces
+from duetto.md.state import DrivingPotential, State, initial_state, with_forces
 from duetto.partition.guard import Guard, Watch
 from duetto.run.thermo import energy_drift_meV_per_atom_per_ps
 from duetto.validate.case import Case
@@ -75,7 +75,7 @@ def measure(case: Case) -> dict[str, Any]:
     return found
 
 
-def _warm(case: Case, mixture: Potential, seed: int, label: str) -> State:
+def _warm(case: Case, mixture: DrivingPotential, seed: int, label: str) -> State:
     settings = case.config.dynamics
     # Half of the energy of atoms at rest becomes potential energy.
     state: State = initial_state(
@@ -88,7 +88,7 @@ def _warm(case: Case, mixture: Potential, seed: int, label: str) -> State:
     return state
 
 
-def _constant_energy(case: Case, state: State, potential: Potential, label: str) -> Run:
+def _constant_energy(case: Case, state: State, potential: DrivingPotential, label: str) -> Run:
     settings = case.config.dynamics
     kept = set(np.linspace(0, settings.steps, settings.snapshots + 1).astype(int)[1:].tolist())
     first = state.step
@@ -115,7 +115,7 @@ def _shown(states: Iterable[State], total: int, label: str) -> Iterable[State]:
     return tqdm(states, total=total, desc=label, unit="step", delay=2.0, disable=None, leave=False)
 
 
-def _squared_errors(runs: list[Run], full_hf: Potential, cell: Array) -> Array:
+def _squared_errors(runs: list[Run], full_hf: DrivingPotential, cell: Array) -> Array:
     """(A,) mean over snapshots and components of (mixture − full HF)², (eV/Å)²."""
     lattice = torch.tensor(cell)
     found = [

@@ -183,7 +183,7 @@ class Dynamics:
 
         Raises:
             ForceRangeError: a force is out of range.
-            CapacityError, ValueError: as `NeighborList.build`.
+            CapacityError, ValueError: as `DeviceNeighborList.build`.
         """
         self.neighbors.build(self.positions, self.cell)
         self.mixture.want_virials(True)
@@ -197,7 +197,7 @@ class Dynamics:
         Raises:
             ForceRangeError: a force is out of range. Positions and velocities are then those of
                 the last good step, `step` its number.
-            CapacityError: as `NeighborList.build`.
+            CapacityError: as `DeviceNeighborList.build`.
         """
         self.launch(n_steps)
         self.finish()

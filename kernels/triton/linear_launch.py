@@ -129,7 +129,7 @@ class LinearKernels:
     ) -> None:
         """Evaluate the packs that `edges` lists for expert `index`; launches only.
 
-        See `duetto.kernels.triton.mixture.Expert`.
+        See `duetto.kernels.triton.mixture.DeviceExpert`.
         """
         K = len(EDGE_TILES)
         work = [

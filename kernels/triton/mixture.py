@@ -20,13 +20,13 @@ from duetto.kernels.triton.neighbor_list import (
     ATOMS_PER_BLOCK,
     LAUNCH,
     N_TILES,
+    DeviceNeighborList,
     Edges,
-    NeighborList,
 )
 from duetto.kernels.triton.scatter import GRADIENT_LIMIT, combine_atoms, fixed_point_forces
 
 
-class Expert(Protocol):
+class DeviceExpert(Protocol):
     """What computes the centres of one expert."""
 
     @property
@@ -60,7 +60,11 @@ class Mixture:
     """
 
     def __init__(
-        self, neighbors: NeighborList, experts: Sequence[Expert | None], *, capturable: bool = True
+        self,
+        neighbors: DeviceNeighborList,
+        experts: Sequence[DeviceExpert | None],
+        *,
+        capturable: bool = True,
     ) -> None:
         """Evaluate `experts` 0 and 1, None for one that no atom needs, over `neighbors`.
 

@@ -82,7 +82,7 @@ class Edges:
     work_capacity: tuple[int, ...]
 
 
-class NeighborList:
+class DeviceNeighborList:
     """One list for both experts, with a skin, kept and used without synchronising with the host.
 
     `rebuild` and `update` only launch kernels and may be captured in a graph; what does not fit

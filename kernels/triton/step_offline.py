@@ -11,7 +11,7 @@ from torch import Tensor
 from duetto.kernels.triton.dynamics import Dynamics, Thermostat
 from duetto.kernels.triton.following import SeedsByAtom
 from duetto.kernels.triton.mixture import Mixture
-from duetto.kernels.triton.neighbor_list import NeighborList
+from duetto.kernels.triton.neighbor_list import DeviceNeighborList
 from duetto.kernels.triton.offline import Compilation, compiling_for
 
 CELL_CAPACITIES = (16, 32, 64)
@@ -28,7 +28,7 @@ def compile_step(
 
     Args:
         capability: of the chip.
-        cell_capacities: see `NeighborList`; powers of two.
+        cell_capacities: see `DeviceNeighborList`; powers of two.
         far: for atoms that are more than 2²⁰ cells apart.
     """
     with compiling_for(capability) as compiled:
@@ -41,7 +41,7 @@ def compile_step(
 def _launch_step(cell_capacity: int, far: bool, bath: Thermostat | None) -> None:
     """All launches of a step and of a rebuild, with sizes that mean nothing."""
     n_atoms = 50
-    neighbors = NeighborList(
+    neighbors = DeviceNeighborList(
         torch.zeros(2, n_atoms, dtype=torch.int32),
         torch.full((2, 1, 1), 5.0, dtype=torch.float64),
         (True, True, True),
@@ -68,4 +68,4 @@ class _Nothing:
     pack_size = 1
 
     def evaluate(self, edges: object, index: int, energies: Tensor, gradients: Tensor) -> None:
-        """See `duetto.kernels.triton.mixture.Expert`."""
+        """See `duetto.kernels.triton.mixture.DeviceExpert`."""

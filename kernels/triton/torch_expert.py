@@ -23,7 +23,7 @@ class TorchExpert:
     It reads sizes on the host, so that it cannot be captured in a graph.
 
     Attributes:
-        pack_size: see `duetto.kernels.triton.mixture.Expert`; packs mean nothing here.
+        pack_size: see `duetto.kernels.triton.mixture.DeviceExpert`; packs mean nothing here.
     """
 
     pack_size = 1
@@ -33,7 +33,7 @@ class TorchExpert:
         self._site_energies = site_energies
 
     def evaluate(self, edges: Edges, index: int, energies: Tensor, gradients: Tensor) -> None:
-        """See `duetto.kernels.triton.mixture.Expert`."""
+        """See `duetto.kernels.triton.mixture.DeviceExpert`."""
         for key in range(index * N_TILES, (index + 1) * N_TILES):
             packs = edges.work[key, : int(edges.work_count[key])]
             rows = packs[packs >= 0].long()

@@ -9,7 +9,7 @@ import numpy as np
 
 from duetto.experts.allegro.expert import AllegroExpert
 from duetto.measure.bench import nequip_engines as nequip
-from duetto.measure.bench.agreement import require_agreement, tensors
+from duetto.measure.bench.force_check import require_same_forces, tensors
 from duetto.measure.bench.own_engines import own_potential
 from duetto.measure.bench.settings import Array, BenchSettings, Candidate, Case, Say, Step
 
@@ -85,7 +85,7 @@ class ForeignEngines:
             backend="eager" if engine == "nequip_eager" else "aotinductor",
             edges_by_role={"hf": n_edges},
             step=step,
-            force_error=require_agreement(name, forces(), ours, self.settings.dtype),
+            force_error=require_same_forces(name, forces(), ours, self.settings.dtype),
             checked_against="full_hf",
             lists=lists,
         )

@@ -74,7 +74,7 @@ def _measure(
 def _evaluate_twice(
     pair: ExpertPair, atoms: Atoms, weights: NDArray[np.float64], settings: dict[str, Any]
 ) -> None:
-    from duetto.measure.bench.agreement import tensors
+    from duetto.measure.bench.force_check import tensors
     from duetto.potential.mixture import Potential
 
     potential = Potential(pair, atoms.get_chemical_symbols(), weights, atoms.pbc, **settings)

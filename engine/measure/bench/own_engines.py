@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from duetto.frontends.ase import DuettoCalculator
-from duetto.measure.bench.agreement import check_with_reference, tensors
 from duetto.measure.bench.edges import Counts, mixture_edges
+from duetto.measure.bench.force_check import check_with_reference, tensors
 from duetto.measure.bench.settings import Array, BenchSettings, Candidate, Case, Step
 from duetto.partition.regions import Partition
 from duetto.potential.base import Propagating, Start

@@ -57,7 +57,7 @@ def measure(cases: Sequence[Case], settings: BenchSettings, say: Say = print) ->
     Raises:
         InputError: the pair does not know a species, lacks an expert that is asked for, or every
             engine is left out.
-        RunStopped: forces disagree; see `duetto.measure.bench.agreement`.
+        RunStopped: forces disagree; see `duetto.measure.bench.force_check`.
     """
     if settings.pair.lf is None and {"mixture", "full_lf"} & set(settings.engines):
         say("mixture and full_lf are left out: the pair has no expert lf")

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from duetto.errors import InputError
-from duetto.measure.bench.agreement import check_with_reference, tensors
+from duetto.measure.bench.force_check import check_with_reference, tensors
 from duetto.measure.bench.settings import Array, BenchSettings, Case, Step
 from duetto.measure.turns import time_in_turns
 from duetto.potential.mixture import Term

@@ -11,8 +11,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from duetto.errors import InputError
-from duetto.measure.bench.agreement import tensors
 from duetto.measure.bench.edges import count_edges
+from duetto.measure.bench.force_check import tensors
 from duetto.measure.bench.own_engines import same_potential
 from duetto.measure.profile.regions import Profile
 from duetto.partition.regions.geometric import distance_to

@@ -17,8 +17,8 @@ from duetto.errors import InputError
 from duetto.kernels.cpu.expert import Listener
 from duetto.md.integrators import velocity_verlet
 from duetto.md.state import initial_state
-from duetto.measure.bench.agreement import check_with_reference, expert_work, tensors
 from duetto.measure.bench.edges import count_edges
+from duetto.measure.bench.force_check import check_with_reference, expert_work, tensors
 from duetto.measure.profile.cost import Amount, StageCost, stage_costs
 from duetto.measure.profile.peaks import Peaks, measure_peaks
 from duetto.measure.profile.recorder import Recorder, Span, milliseconds

@@ -21,9 +21,9 @@ from duetto.experts.allegro.folding import random_weights
 from duetto.experts.pair import ExpertPair
 from duetto.kernels.cpu.expert import CPUExpert, Listener
 from duetto.kernels.cpu.linear import CPULinear
-from duetto.measure.bench.agreement import tensors
 from duetto.measure.bench.architectures import architecture_named, random_pair
 from duetto.measure.bench.edges import count_edges
+from duetto.measure.bench.force_check import tensors
 from duetto.measure.bench.own_engines import same_potential
 from duetto.measure.bench.systems import build_system, complex_weights
 from duetto.measure.profile.cost import Amount, stage_costs

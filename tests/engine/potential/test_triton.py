@@ -16,7 +16,7 @@ from duetto.experts.allegro.architecture import MLPShape
 from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.pair import ExpertPair
 from duetto.kernels.cpu.pairs import walk_neighbors
-from duetto.measure.bench.agreement import expert_work
+from duetto.measure.bench.force_check import expert_work
 from duetto.potential.base import Evaluation
 from duetto.potential.edges import EdgePotential, edges_of
 from duetto.potential.mixture import Potential

@@ -29,7 +29,7 @@ from duetto.kernels.triton.following import SeedsByAtom
 from duetto.kernels.triton.linear_launch import LinearKernels
 from duetto.kernels.triton.linear_offline import KINDS, compile_linear
 from duetto.kernels.triton.mixture import Mixture
-from duetto.kernels.triton.neighbor_list import NeighborList
+from duetto.kernels.triton.neighbor_list import DeviceNeighborList
 from duetto.kernels.triton.offline import Compilation, compiling_for
 from duetto.kernels.triton.step_offline import compile_step
 from tests.kernels.triton.expert_cases import folded_expert, surroundings
@@ -84,7 +84,7 @@ def run() -> dict[str, Any]:
 def take_steps(n_atoms: int, bath: Thermostat | None) -> None:
     types = torch.zeros(2, n_atoms, dtype=torch.int32)
     cutoffs = torch.full((2, 1 + n_atoms % 3, 1 + n_atoms % 3), 5.0, dtype=torch.float64)
-    neighbors = NeighborList(types, cutoffs, (True, True, n_atoms % 2 == 0), skin=0.5)
+    neighbors = DeviceNeighborList(types, cutoffs, (True, True, n_atoms % 2 == 0), skin=0.5)
     mixture = Mixture(neighbors, [None, Nothing()])
     mixture.set_weights(torch.zeros(n_atoms))
     # A row further on in memory: such tensors are not aligned as whole ones are.

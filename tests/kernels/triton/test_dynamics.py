@@ -15,7 +15,7 @@ from duetto.kernels.triton import flags as flag
 from duetto.kernels.triton import reference
 from duetto.kernels.triton.dynamics import Dynamics, ForceRangeError, Thermostat
 from duetto.kernels.triton.mixture import Mixture
-from duetto.kernels.triton.neighbor_list import NeighborList
+from duetto.kernels.triton.neighbor_list import DeviceNeighborList
 from tests.kernels.triton.lennard_jones import LennardJones
 
 SIGMA, EPSILON, CUTOFF = 2.6, 0.05, 4.2
@@ -35,7 +35,7 @@ def mixture(atoms: Atoms, device: str, weights: list[float]) -> Mixture:
     cutoffs = torch.full((2, 1, 1), CUTOFF, dtype=torch.float64)
     types = torch.zeros(2, len(atoms), dtype=torch.int32, device=device)
     pbc = tuple(bool(p) for p in atoms.pbc)
-    neighbors = NeighborList(types, cutoffs, pbc, skin=SKIN, dtype=torch.float64)
+    neighbors = DeviceNeighborList(types, cutoffs, pbc, skin=SKIN, dtype=torch.float64)
     first = LennardJones(SIGMA, EPSILON, CUTOFF)
     second = LennardJones(SIGMA, 2 * EPSILON, CUTOFF)
     # The experts read sizes on the host, which no graph can capture.

@@ -21,7 +21,7 @@ from duetto.kernels.triton.neighbor_list import (
     N_TILES,
     SMALLEST_TILE,
     CapacityError,
-    NeighborList,
+    DeviceNeighborList,
 )
 from duetto.kernels.triton.neighbors import EMPTY, order_cells
 from tests.kernels.triton.awkward_cells import CUTOFF, awkward_cells
@@ -32,37 +32,37 @@ SKIN = 0.4
 
 def new_list(
     atoms: Atoms, device: str, cutoff: float = CUTOFF, dtype: torch.dtype = torch.float64
-) -> NeighborList:
+) -> DeviceNeighborList:
     types = torch.zeros(2, len(atoms), dtype=torch.int32, device=device)
     cutoffs = torch.full((2, 1, 1), cutoff, dtype=torch.float64)
     pbc = tuple(bool(p) for p in atoms.pbc)
-    return NeighborList(types, cutoffs, pbc, skin=SKIN, dtype=dtype)
+    return DeviceNeighborList(types, cutoffs, pbc, skin=SKIN, dtype=dtype)
 
 
 def geometry(atoms: Atoms, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor(atoms.positions, device=device), torch.tensor(atoms.cell.array)
 
 
-def built(atoms: Atoms, device: str, **options: object) -> NeighborList:
+def built(atoms: Atoms, device: str, **options: object) -> DeviceNeighborList:
     neighbors = new_list(atoms, device, **options)
     neighbors.build(*geometry(atoms, device))
     return neighbors
 
 
-def candidates(neighbors: NeighborList) -> list[tuple[int, ...]]:
+def candidates(neighbors: DeviceNeighborList) -> list[tuple[int, ...]]:
     """(i, j, S) of the list, in its order."""
     i, j, S = neighbors.candidates()
     return list(zip(i.tolist(), j.tolist(), *S.T.tolist(), strict=True))
 
 
-def edge_rows(neighbors: NeighborList, centre: int) -> tuple[np.ndarray, np.ndarray]:
+def edge_rows(neighbors: DeviceNeighborList, centre: int) -> tuple[np.ndarray, np.ndarray]:
     """Neighbours and vectors of one centre."""
     edges = neighbors.edges()
     first, last = edges.rowptr[2 * centre : 2 * centre + 2].tolist()
     return edges.neighbors[first:last].cpu().numpy(), edges.vectors[:, first:last].T.cpu().numpy()
 
 
-def check_edges(neighbors: NeighborList, atoms: Atoms, cutoff: float, atol: float) -> None:
+def check_edges(neighbors: DeviceNeighborList, atoms: Atoms, cutoff: float, atol: float) -> None:
     """The edges of every centre are ASE's, vectors within atol."""
     i, j, D = ase.neighborlist.neighbor_list("ijD", atoms, cutoff)
     for c, atom in enumerate(neighbors.centre_atoms.tolist()):
@@ -253,7 +253,7 @@ def test_any_lattice_translation_gives_the_same_edges(name: str, cells: int, dev
     assert longest <= CUTOFF + SKIN + 8 * np.spacing(farthest)
 
 
-def sorted_edges(neighbors: NeighborList, n_atoms: int) -> list[tuple[int, int, float]]:
+def sorted_edges(neighbors: DeviceNeighborList, n_atoms: int) -> list[tuple[int, int, float]]:
     rows = []
     for atom in range(n_atoms):
         j, vectors = edge_rows(neighbors, atom)
@@ -288,7 +288,7 @@ def test_two_experts_have_lists_of_their_own(device: str) -> None:
     # The second expert numbers the species the other way round.
     types = torch.tensor(np.array([is_cl, ~is_cl]).astype(np.int32), device=device)
     cutoffs = torch.tensor([[[4.1, 3.3], [2.9, 3.9]], [[2.8, 3.0], [3.1, 3.7]]])
-    neighbors = NeighborList(types, cutoffs, (True,) * 3, skin=SKIN, dtype=torch.float64)
+    neighbors = DeviceNeighborList(types, cutoffs, (True,) * 3, skin=SKIN, dtype=torch.float64)
     centres = torch.tensor([0, 2, 5]), torch.tensor([1, 2, 3, 4, 5, 6, 7])
     neighbors.set_centres(*centres)
     neighbors.build(*geometry(atoms, device))
@@ -309,7 +309,7 @@ def test_two_experts_have_lists_of_their_own(device: str) -> None:
     check_work(neighbors)
 
 
-def check_work(neighbors: NeighborList) -> None:
+def check_work(neighbors: DeviceNeighborList) -> None:
     """The packs are those of the plain algorithm, and the launches are ready for them."""
     edges = neighbors.edges()
     rowptr = edges.rowptr.cpu()

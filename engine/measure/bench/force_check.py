@@ -31,7 +31,7 @@ eight digits more. Products of float32 numbers in bf16x3 round to 2⁻¹⁶ = 1.
 _SAMPLE = 24
 
 
-def require_agreement(
+def require_same_forces(
     name: str, forces: Array, expected: Array, dtype: str, *, largest: float | None = None
 ) -> float:
     """Largest error of a force over the largest force.
@@ -65,7 +65,7 @@ def check_with_reference(potential: Potential, atoms: Atoms) -> float:
         Largest error over the largest force.
 
     Raises:
-        RunStopped: see `require_agreement`.
+        RunStopped: see `require_same_forces`.
     """
     x, cell = tensors(atoms, potential.device)
     forces = potential.evaluate(x, cell).forces.cpu().numpy()
@@ -82,7 +82,7 @@ def check_with_reference(potential: Potential, atoms: Atoms) -> float:
     name = f"backend {potential.backend.name} on {potential.device}"
     largest = float(np.abs(forces).max())
     precision = potential.precision if potential.precision in TOLERANCE else potential.dtype
-    return require_agreement(name, forces[sample], expected[sample], precision, largest=largest)
+    return require_same_forces(name, forces[sample], expected[sample], precision, largest=largest)
 
 
 def expert_work(
