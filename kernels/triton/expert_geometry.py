@@ -6,53 +6,20 @@ import math
 
 from duetto.kernels.constants import ZBL_COEFFICIENTS as _ZBL_COEFFICIENTS
 from duetto.kernels.constants import ZBL_EXPONENTS as _ZBL_EXPONENTS
+from duetto.kernels.harmonics import HARMONICS, Harmonic, slope
 from duetto.kernels.triton.expert_spec import COMPONENTS, Slab
 from duetto.kernels.triton.expert_writer import Writer
 
-Monomial = tuple[int, int, int]
-Polynomial = dict[Monomial, float]
 
-_3, _5, _7, _15, _105 = (math.sqrt(n) for n in (3, 5, 7, 15, 105))
-_21_8, _35_8 = math.sqrt(21 / 8), math.sqrt(35 / 8)
-
-HARMONICS: tuple[Polynomial, ...] = (
-    {(0, 0, 0): 1.0},
-    {(1, 0, 0): _3},
-    {(0, 1, 0): _3},
-    {(0, 0, 1): _3},
-    {(1, 0, 1): _15},
-    {(1, 1, 0): _15},
-    {(0, 2, 0): _5, (2, 0, 0): -_5 / 2, (0, 0, 2): -_5 / 2},
-    {(0, 1, 1): _15},
-    {(0, 0, 2): _15 / 2, (2, 0, 0): -_15 / 2},
-    {(1, 0, 2): 3 * _35_8, (3, 0, 0): -_35_8},
-    {(1, 1, 1): _105},
-    {(1, 2, 0): 4 * _21_8, (3, 0, 0): -_21_8, (1, 0, 2): -_21_8},
-    {(0, 3, 0): _7, (2, 1, 0): -1.5 * _7, (0, 1, 2): -1.5 * _7},
-    {(0, 2, 1): 4 * _21_8, (2, 0, 1): -_21_8, (0, 0, 3): -_21_8},
-    {(0, 1, 2): _105 / 2, (2, 1, 0): -_105 / 2},
-    {(0, 0, 3): _35_8, (2, 0, 1): -3 * _35_8},
-)
-"""Y_lm as {(a, b, c): coefficient of x^a y^b z^c} of a unit vector; see `kernels.harmonics`."""
-
-
-def derivative(polynomial: Polynomial, axis: int) -> Polynomial:
-    """Derivative along an axis, the three coordinates taken as free."""
-    result: Polynomial = {}
-    for powers, coefficient in polynomial.items():
-        if powers[axis] > 0:
-            lowered = tuple(p - (a == axis) for a, p in enumerate(powers))
-            result[(lowered[0], lowered[1], lowered[2])] = coefficient * powers[axis]
-    return result
-
-
-def _expression(polynomial: Polynomial) -> str:
+def expression(harmonic: Harmonic) -> str:
+    """Source of a harmonic, or of a slope of one, at the unit vector ux, uy, uz."""
     terms = []
-    for powers, coefficient in polynomial.items():
+    for powers, coefficient in harmonic.terms.items():
         factors = [f"u{axis}" for axis, p in zip("xyz", powers, strict=True) for _ in range(p)]
         # Quadratic factors first and in brackets, so that equal ones are computed once.
         product = f"({' * '.join(factors[:2])}) * {factors[2]}" if len(factors) == 3 else ""
-        terms.append(" * ".join([repr(coefficient), product or " * ".join(factors)]).rstrip(" *"))
+        number = repr(harmonic.scale * coefficient)
+        terms.append(" * ".join([number, product or " * ".join(factors)]).rstrip(" *"))
     return " + ".join(terms)
 
 
@@ -195,7 +162,7 @@ def harmonics(w: Writer) -> None:
         place = f"{w.offset(f'unit_{k}')} + 0 * edge[:, None] + column[None, :]"
         w(f"Y{k} = tl.load(table + {place})")
         for d in range(max(slab.first, 1), slab.first + size):
-            value = f"({_expression(HARMONICS[d])})[:, None]"
+            value = f"({expression(HARMONICS[d])})[:, None]"
             w(f"Y{k} = tl.where(component{k}[None, :] == {d}, {value}, Y{k})")
         w(f"Y{k} = split(tl.where(own{k}, Y{k}, 0.0), PRECISION)")
 
@@ -253,9 +220,9 @@ def gradient(w: Writer) -> None:
         for d in range(max(slab.first, 1), slab.first + slab.size):
             w(f"g_Y_{d} = tl.sum(tl.where(component{k}[None, :] == {d}, g_Y{k}, 0.0), 1)")
             for axis, name in enumerate("xyz"):
-                slope = derivative(HARMONICS[d], axis)
-                if slope:
-                    terms[name].append(f"g_Y_{d} * ({_expression(slope)})")
+                partial = Harmonic(HARMONICS[d].scale, slope(HARMONICS[d].terms, axis))
+                if partial.terms:
+                    terms[name].append(f"g_Y_{d} * ({expression(partial)})")
     for name, parts in terms.items():
         w(f"g_u{name} = {parts[0]}")
         for part in parts[1:]:

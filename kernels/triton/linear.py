@@ -82,7 +82,11 @@ def chebyshev(y, SIZE: tl.constexpr):
 
 @triton.jit
 def harmonics(x, y, z, DEGREES: tl.constexpr):
-    """Y_lm of a unit vector as a tuple, in the order of `duetto.kernels.harmonics`."""
+    """Y_lm of a unit vector as a tuple, the table's of `duetto.kernels.harmonics`.
+
+    The table is the truth: these and their adjoint are factored by hand, for the least number of
+    instructions, and held against it in every degree by `tests/kernels/triton/test_expert_math.py`.
+    """
     Y = (x * 0.0 + 1.0,)
     if DEGREES > 1:
         Y = Y + (x * _3, y * _3, z * _3)

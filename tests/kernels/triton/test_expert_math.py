@@ -8,9 +8,9 @@ import triton
 import triton.language as tl
 
 from duetto.kernels.activations import ACTIVATIONS
-from duetto.kernels.harmonics import spherical_harmonics
-from duetto.kernels.triton import expert_math
-from duetto.kernels.triton.expert_geometry import HARMONICS, derivative
+from duetto.kernels.harmonics import HARMONICS, Harmonic, slope, spherical_harmonics
+from duetto.kernels.triton import expert_math, linear
+from duetto.kernels.triton.expert_geometry import expression
 from duetto.kernels.triton.expert_launch import interpreted
 
 SIZE = 256
@@ -93,22 +93,53 @@ def test_each_part_is_the_nearest_to_the_rest(precision: int, parts: int, device
     assert parts == 2 or (rest == 0).all()
 
 
-def test_harmonics_are_the_reference_ones() -> None:
-    unit = torch.randn(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    unit = (unit / unit.norm(dim=1, keepdim=True)).requires_grad_()
+@triton.jit
+def write_harmonics(unit, given, values, slopes, DEGREES: tl.constexpr):
+    edge = tl.arange(0, 32)
+    x, y, z = tl.load(unit + edge), tl.load(unit + 32 + edge), tl.load(unit + 64 + edge)
+    Y = linear.harmonics(x, y, z, DEGREES)
+    g = ()
+    for d in tl.static_range(DEGREES * DEGREES):
+        tl.store(values + d * 32 + edge, Y[d])
+        g = g + (tl.load(given + d * 32 + edge),)  # noqa: RUF005 (Triton joins tuples by +)
+    gx, gy, gz = linear.harmonics_adjoint(x, y, z, g, DEGREES)
+    tl.store(slopes + edge, gx)
+    tl.store(slopes + 32 + edge, gy)
+    tl.store(slopes + 64 + edge, gz)
+
+
+def directions() -> torch.Tensor:
+    unit = torch.randn(32, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return (unit / unit.norm(dim=1, keepdim=True)).requires_grad_()
+
+
+@pytest.mark.parametrize("l_max", [1, 2, 3])
+def test_harmonics_of_linear_experts_are_the_table_s(l_max: int, device: str) -> None:
+    unit = directions()
+    exact = spherical_harmonics(unit, l_max).T.contiguous()
+    values = torch.full_like(exact, torch.nan, device=device)
+    for d in range(len(exact)):
+        given = torch.zeros_like(values)
+        given[d] = 1.0
+        slopes = torch.full((3, 32), torch.nan, dtype=torch.float64, device=device)
+        columns = unit.detach().T.contiguous().to(device)
+        write_harmonics[(1,)](columns, given, values, slopes, l_max + 1)
+        # Sums of at most three products, of numbers below 30.
+        assert torch.allclose(values.cpu(), exact, rtol=1e-14, atol=1e-14)
+        (gradient,) = torch.autograd.grad(exact[d].sum(), unit, retain_graph=True)
+        assert torch.allclose(slopes.cpu(), gradient.T, rtol=1e-13, atol=1e-13)
+
+
+def test_written_harmonics_are_the_table_s() -> None:
+    unit = directions()
     exact = spherical_harmonics(unit, 3)
-    for d, polynomial in enumerate(HARMONICS):
-        assert torch.allclose(_value(polynomial, unit), exact[:, d], rtol=1e-14, atol=1e-14)
-        if d == 0:
-            continue
+    places = dict(zip(("ux", "uy", "uz"), unit.T, strict=True))
+    for d, harmonic in enumerate(HARMONICS):
+        value = unit.new_zeros(32) + eval(expression(harmonic), {}, places)
+        assert torch.allclose(value, exact[:, d], rtol=1e-14, atol=1e-14)
         (gradient,) = torch.autograd.grad(exact[:, d].sum(), unit, retain_graph=True)
         for axis in range(3):
-            slope = _value(derivative(polynomial, axis), unit)
-            assert torch.allclose(slope, gradient[:, axis], rtol=1e-13, atol=1e-13)
-
-
-def _value(polynomial: dict[tuple[int, int, int], float], unit: torch.Tensor) -> torch.Tensor:
-    total = unit.new_zeros(len(unit))
-    for powers, coefficient in polynomial.items():
-        total = total + coefficient * (unit ** unit.new_tensor(powers)).prod(dim=1)
-    return total
+            partial = slope(harmonic.terms, axis)
+            text = expression(Harmonic(harmonic.scale, partial)) if partial else "0.0"
+            found = unit.new_zeros(32) + eval(text, {}, places)
+            assert torch.allclose(found, gradient[:, axis], rtol=1e-13, atol=1e-13)
