@@ -27,6 +27,9 @@ Array = NDArray[np.float64]
 GPA = 160.21766208
 """GPa per eV/Å³."""
 
+_WINDOWS = (0.01, 0.02, 0.04, 0.1)
+"""Of lattice constants around the guess, relative."""
+
 _STRAIN = 2e-3
 """Of the central differences of the stress; with Richardson's extrapolation their error is of the
 order of strain⁴, 1e-11 of a constant."""
@@ -66,13 +69,7 @@ def elasticity(expert: Expert, crystal: Crystal) -> Elasticity:
     def pressure(a: float) -> float:
         return float(np.trace(evaluate(a, np.zeros((3, 3)))[1]))
 
-    low, high = 0.9 * crystal.a, 1.1 * crystal.a
-    if pressure(low) * pressure(high) >= 0:
-        raise InputError(
-            f"distil.crystal.a: no lattice constant between {low:.3f} and {high:.3f} Å at which "
-            f"the pressure of {crystal.lattice} {crystal.symbol} is zero; give a better guess"
-        )
-    a = _root(pressure, low, high)
+    a = _root(pressure, *_bracket(pressure, crystal))
     volume = np.linalg.det(_primitive(crystal, a))
 
     def slope(strain: Array) -> Array:
@@ -94,6 +91,21 @@ def elasticity(expert: Expert, crystal: Crystal) -> Elasticity:
             f"C44 = {shear[1, 2]:.0f} GPa; give a better guess of a, or leave crystal out"
         )
     return Elasticity(a, energy, float(along[0, 0]), float(along[1, 1]), float(shear[1, 2]))
+
+
+def _bracket(pressure: Callable[[float], float], crystal: Crystal) -> tuple[float, float]:
+    """The narrowest window around the guess whose ends are pressed and pulled.
+
+    A fit that was never shown a crystal strained by tenths may have other zeros far away.
+    """
+    for width in _WINDOWS:
+        low, high = (1.0 - width) * crystal.a, (1.0 + width) * crystal.a
+        if pressure(low) * pressure(high) < 0:
+            return low, high
+    raise InputError(
+        f"distil.crystal.a: no lattice constant between {low:.3f} and {high:.3f} Å at which "
+        f"the pressure of {crystal.lattice} {crystal.symbol} is zero; give a better guess"
+    )
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:

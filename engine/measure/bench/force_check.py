@@ -17,15 +17,16 @@ from duetto.potential.terms import ExpertWork, Term, atom_types, divide, mixture
 
 Array = NDArray[np.float64]
 
-TOLERANCE = {"float32": 5e-5, "float64": 1e-10, "bf16x3": 2e-4, "tf32": 2e-2}
+TOLERANCE = {"float32": 1e-5, "fp32": 5e-5, "float64": 1e-10, "bf16x3": 2e-4, "tf32": 2e-2}
 """Largest error of a force over the largest force.
 
 Float32 rounds to 6e-8. The gradient of an edge is some ten layers there and back deep, each a sum
 of up to 64 products: √(20 · 64) roundings, 2e-6. A force is a sum of some hundred gradients of both
-signs, the largest ten times its size: 2e-5, and as much again and a half for approximate
-instructions. What is seen is 1e-6 on a processor; a wrong kernel is off by far more. Float64 has
-eight digits more. Products of float32 numbers in bf16x3 round to 2⁻¹⁶ = 1.5e-5 each, in TF32 to
-2⁻¹¹, which is all that is allowed for then: ten products deep, or some more.
+signs: 1e-6 is seen on a processor, ten times that is allowed; a wrong kernel is off by far more. On
+a chip, `fp32`, activations are approximate instructions of four roundings for one: 4e-5, and a
+quarter more. Float64 has eight digits more. Products of float32 numbers in bf16x3 round to 2⁻¹⁶ =
+1.5e-5 each, in TF32 to 2⁻¹¹, which is all that is allowed for then: ten products deep, or some
+more.
 """
 
 _SAMPLE = 24
