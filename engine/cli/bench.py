@@ -242,17 +242,15 @@ def _from_options(args: argparse.Namespace) -> Inputs:
 
 def _from_config(args: argparse.Namespace) -> Inputs:
     """The user's own run; its device, dtype and backend replace those of the options."""
-    from duetto.environment import choose_device
     from duetto.measure.bench.settings import Case
     from duetto.run.config import load_config
-    from duetto.run.pair_model import open_pair
+    from duetto.run.prepare import prepare
 
     config = load_config(args.config)
-    pair = open_pair(config)
-    structure = config.structure
-    atoms = structure.read(pair.species)
-    args.device, args.dtype = str(choose_device(config.device)), config.dtype
+    start = prepare(config, standing=True)
+    pair = start.model.pair
+    args.device, args.dtype = str(start.model.device), config.dtype
     args.backend = config.backend
     name = config.pair_name
     names = (name, name if pair.lf else None)
-    return pair, names, [Case(structure.file.stem, atoms, [config.regions.weights(atoms)])]
+    return pair, names, [Case(config.structure.file.stem, start.atoms, [start.weights])]

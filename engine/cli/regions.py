@@ -66,9 +66,10 @@ def run(args: argparse.Namespace) -> int:
     refuse_experts(config)
     refuse_atoms(config)
 
-    from duetto.measure.look import look_at, start_of_run, write_look
+    from duetto.measure.look import look_at, write_look
+    from duetto.run.prepare import prepare
 
-    start = start_of_run(config)
+    start = prepare(config)
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)

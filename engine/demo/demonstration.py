@@ -30,7 +30,7 @@ from duetto.partition.regions import count_regions
 from duetto.run.config import RunConfig, load_config
 from duetto.run.files import RunFiles
 from duetto.run.folder import CHECKPOINT
-from duetto.run.pair_model import PairModel
+from duetto.run.prepare import prepare
 
 REPORT = "report.json"
 PAGE = "index.html"
@@ -119,20 +119,16 @@ def require_free(folder: Path) -> None:
 def _compute(
     settings: DemoSettings, config: RunConfig, large: RunConfig, say: Callable[[str], None]
 ) -> Demonstration:
-    model = PairModel(config)
-    structure = config.structure
-    atoms = structure.read(model.species)
-    weights = config.regions.weights(atoms)
-    counts = count_regions(weights)
-    species, pbc = atoms.get_chemical_symbols(), atoms.pbc.tolist()
-    mixture = model.potential(species, weights, pbc)
-    full_hf = model.potential(species, np.ones(len(atoms)), pbc)
+    start = prepare(config, standing=True)
+    model, atoms = start.model, start.atoms
+    counts = count_regions(start.weights)
+    mixture, full_hf = start.potential(), start.potential(np.ones(len(atoms)))
     keeper = Keeper.of(Guard.from_config(config.guard), mixture)
     state = begin(config, atoms, mixture, model.device)
     state = between_steps(state, mixture, keeper, rebuilt=True)
     checks = _self_checks(state, mixture=mixture, full_hf=full_hf)
     say(
-        f"{structure.file.name}: {len(atoms)} atoms, {counts.n_complex} complex, "
+        f"{config.structure.file.name}: {len(atoms)} atoms, {counts.n_complex} complex, "
         f"{counts.n_blend} blend, {counts.n_simple} simple"
     )
     say(", ".join(f"{name} {value}" for name, value in model.describe().items()))

@@ -17,6 +17,7 @@ from duetto.measure.turns import StepTimes, time_steps
 from duetto.partition.regions import RegionCounts, count_regions
 from duetto.run.config import LangevinStage, RunConfig
 from duetto.run.pair_model import PairModel
+from duetto.run.prepare import prepare
 from duetto.run.run import limits_of
 
 NAMES = ("mixture", "full_hf", "full_lf")
@@ -111,16 +112,15 @@ def measure_speed(
         steps_per_rebuild: how long a neighbour list lasts, from a longer run.
         rounds: steps to time per potential.
     """
-    atoms = config.structure.read(model.species)
-    weights = config.regions.weights(atoms)
-    species, pbc = atoms.get_chemical_symbols(), atoms.pbc.tolist()
+    start = prepare(config, model, standing=True)
+    atoms, weights = start.atoms, start.weights
     of_all = {
         "mixture": weights,
         "full_hf": np.ones(len(atoms)),
     }
-    if set(species) <= set(model.pair.experts["lf"].species):
+    if set(atoms.get_chemical_symbols()) <= set(model.pair.experts["lf"].species):
         of_all["full_lf"] = np.zeros(len(atoms))
-    potentials = {name: model.potential(species, w, pbc) for name, w in of_all.items()}
+    potentials = {name: start.potential(w) for name, w in of_all.items()}
     state = _warm(config, begin(config, atoms, potentials["mixture"], model.device), potentials)
     with tqdm(total=rounds, desc="timing", unit="round", disable=None, leave=False) as bar:
         times = time_steps(

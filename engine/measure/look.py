@@ -17,10 +17,8 @@ from duetto.atoms.periodic import Array, wrap
 from duetto.files import atomic_write
 from duetto.measure.turns import time_in_turns
 from duetto.partition.guard import Guard, Watch
-from duetto.partition.update import start_weights
-from duetto.run.config import RunConfig
 from duetto.run.doubts import doubts
-from duetto.run.pair_model import PairModel
+from duetto.run.prepare import Prepared
 
 PICTURE, WEIGHTS = "regions.png", "weights.xyz"
 
@@ -56,28 +54,7 @@ class Look:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Start:
-    """A configuration's atoms, weights and pair."""
-
-    config: RunConfig
-    model: PairModel
-    atoms: Atoms
-    weights: Array
-
-
-def start_of_run(config: RunConfig) -> Start:
-    """Read what a run would start from.
-
-    Raises:
-        InputError: the pair, the structure or the regions cannot be used.
-    """
-    model = PairModel(config)
-    atoms = config.structure.read(model.species)
-    return Start(config, model, atoms, start_weights(config.regions, atoms))
-
-
-def look_at(start: Start, *, timed: bool, say: Callable[[str], None]) -> Look:
+def look_at(start: Prepared, *, timed: bool, say: Callable[[str], None]) -> Look:
     """Count, ask the guard, and time a few evaluations.
 
     Args:
@@ -112,7 +89,7 @@ def count_by_species(atoms: Atoms, weights: Array) -> dict[str, dict[str, int]]:
     }
 
 
-def write_look(start: Start, folder: Path) -> dict[str, str]:
+def write_look(start: Prepared, folder: Path) -> dict[str, str]:
     """Write the picture and the weights (column w, extended XYZ); return their paths by kind.
 
     Raises:
@@ -136,7 +113,7 @@ def write_look(start: Start, folder: Path) -> dict[str, str]:
     return {"picture": str(folder / PICTURE), "weights": str(folder / WEIGHTS)}
 
 
-def _guard_findings(start: Start) -> tuple[str, ...]:
+def _guard_findings(start: Prepared) -> tuple[str, ...]:
     """What the guard would say at the first list, in its own words."""
     atoms = start.atoms
     guard = Guard.from_config(start.config.guard)
@@ -147,12 +124,7 @@ def _guard_findings(start: Start) -> tuple[str, ...]:
     return tuple(finding.message(0) for finding in watch.look(now))
 
 
-def _potential(start: Start, weights: Array) -> Any:
-    symbols = start.atoms.get_chemical_symbols()
-    return start.model.potential(symbols, weights, start.atoms.pbc.tolist())
-
-
-def _step_ms(start: Start, say: Callable[[str], None]) -> dict[str, float]:
+def _step_ms(start: Prepared, say: Callable[[str], None]) -> dict[str, float]:
     """Milliseconds of an evaluation by the mixture and by each expert alone, timed in turns."""
     shares = {"mixture": start.weights}
     if start.model.pair.hf is not None:
@@ -164,7 +136,7 @@ def _step_ms(start: Start, say: Callable[[str], None]) -> dict[str, float]:
     say(f"timing {', '.join(shares)}: {ROUNDS} evaluations each …")
     tasks = {}
     for name, weights in shares.items():
-        potential = _potential(start, weights)
+        potential = start.potential(weights)
         potential.evaluate(positions, cell)  # builds its list and compiles what it needs
         tasks[name] = lambda potential=potential: potential.evaluate(positions, cell)
     on_cuda = start.model.device.type == "cuda"
@@ -174,6 +146,6 @@ def _step_ms(start: Start, say: Callable[[str], None]) -> dict[str, float]:
     return {name: timing.median_ms for name, timing in timings.items()}
 
 
-def _lf_knows_all(start: Start) -> bool:
+def _lf_knows_all(start: Prepared) -> bool:
     known = start.model.pair.experts["lf"].species
     return set(start.atoms.get_chemical_symbols()) <= set(known)

@@ -13,8 +13,8 @@ import torch
 
 from duetto.atoms.periodic import Array, Indices, nearest
 from duetto.errors import InputError
-from duetto.measure.look import Start
 from duetto.partition.regions import Regions
+from duetto.run.prepare import Prepared
 
 Mask = npt.NDArray[np.bool_]
 
@@ -56,7 +56,7 @@ class Suggestion:
         return asdict(self)
 
 
-def suggest(start: Start, tolerance: float) -> Suggestion:
+def suggest(start: Prepared, tolerance: float) -> Suggestion:
     """Evaluate both experts once, on every atom, and look for the region.
 
     Args:
@@ -82,14 +82,13 @@ def suggest(start: Start, tolerance: float) -> Suggestion:
     )
 
 
-def _differences(start: Start) -> tuple[Array, Array]:
+def _differences(start: Prepared) -> tuple[Array, Array]:
     """|E_i^HF − E_i^LF| in eV and |F_i^HF − F_i^LF| in eV/Å, (A,) each."""
     atoms, pair = start.atoms, start.model.pair
     for role in ("hf", "lf"):
         if role not in pair.experts:
             raise InputError(f"--suggest: the pair lacks the expert {role}, so nothing compares")
-    symbols = atoms.get_chemical_symbols()
-    potential = start.model.potential(symbols, np.ones(len(atoms)), atoms.pbc.tolist())
+    potential = start.potential(np.ones(len(atoms)))
     positions = torch.tensor(atoms.positions, device=start.model.device)
     cell = torch.tensor(atoms.cell.array, device=start.model.device)
     e_hf, e_lf = potential.expert_energies(positions, cell)
@@ -97,7 +96,7 @@ def _differences(start: Start) -> tuple[Array, Array]:
     return (e_hf - e_lf).abs().cpu().numpy(), (f_hf - f_lf).norm(dim=1).cpu().numpy()
 
 
-def _smallest(start: Start, apart: Mask) -> tuple[Any, Mask]:
+def _smallest(start: Prepared, apart: Mask) -> tuple[Any, Mask]:
     """The candidate that holds all atoms of `apart` (A,) and the fewest others."""
     if not apart.any():
         return "none", apart
@@ -118,7 +117,7 @@ def _smallest(start: Start, apart: Mask) -> tuple[Any, Mask]:
     return {"indices": np.flatnonzero(apart).tolist()}, apart
 
 
-def _candidates(start: Start, apart: Mask) -> Iterator[Any]:
+def _candidates(start: Prepared, apart: Mask) -> Iterator[Any]:
     """Regions that a person would write, the simplest first."""
     atoms = start.atoms
     symbols = np.array(atoms.get_chemical_symbols())
@@ -142,7 +141,7 @@ def _candidates(start: Start, apart: Mask) -> Iterator[Any]:
                 yield {"any": [{"layers": end} for end in ends]}
 
 
-def _around_one(start: Start, apart: Indices) -> Iterator[Any]:
+def _around_one(start: Prepared, apart: Indices) -> Iterator[Any]:
     """A defect: what is around one of the atoms that are apart, or around their middle."""
     if len(apart) > MOST_AROUND:
         return

@@ -124,7 +124,7 @@ def _without_triton(kind: str, dtype: torch.dtype) -> str | None:
     if kind != "cuda":
         return "needs a CUDA device"
     if importlib.util.find_spec("triton") is None:
-        return "needs the package triton, which is not installed"
+        return 'needs the package triton, which is not installed: pip install "duetto[gpu]"'
     if dtype != torch.float32:
         return "computes in float32 only; for speed use dtype float32"
     return None

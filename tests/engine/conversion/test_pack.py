@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ase import Atoms
 
 pytest.importorskip("nequip", reason="needs the train extra: pip install duetto[train]")
 
@@ -14,9 +15,10 @@ from duetto.cli.main import main
 from duetto.conversion import check as packing_check
 from duetto.conversion import pack as packing
 from duetto.conversion.pack import pack
-from duetto.errors import InputError
+from duetto.errors import InputError, RunStopped
 from duetto.experts.allegro.expert import AllegroExpert
 from duetto.experts.pair import ExpertPair
+from duetto.frontends.ase import DuettoCalculator
 from tests.architectures import ARCHITECTURES, build
 from tests.engine.cotrain.training import (
     expert_config,
@@ -207,3 +209,12 @@ def test_the_way_of_the_readme_checks_and_remembers_like_pack(monkeypatch) -> No
     monkeypatch.setattr(packing, "expert_from_nequip", wrong)
     with pytest.raises(InputError, match="deviate from nequip's"):
         ExpertPair.from_nequip(hf=model)
+
+
+def test_the_guard_knows_what_a_pair_of_the_readme_s_way_has_seen(pair_checkpoint: Path) -> None:
+    file = str(pair_checkpoint)
+    pair = ExpertPair.from_nequip(hf=file, lf=file)
+    assert pair.provenance["lf"]["seen_pairs"] == [["Pt", "Pt"]]
+    low = ExpertPair(None, pair.lf, pair.provenance)
+    with pytest.raises(RunStopped, match="never trained on C"):
+        DuettoCalculator(low, device="cpu").get_potential_energy(Atoms("C"))

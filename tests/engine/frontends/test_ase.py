@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -9,6 +11,7 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 from ase.optimize import BFGS
 
 import duetto
+from duetto.potential.cpu import CPUBackend
 from tests.pairs import mismatched_pair
 from tests.structures import structures
 
@@ -78,3 +81,17 @@ def test_an_optimiser_lowers_the_energy() -> None:
     start = atoms.get_potential_energy()
     BFGS(atoms, logfile=None, maxstep=0.05).run(fmax=0.0, steps=8)
     assert atoms.get_potential_energy() < start
+
+
+def test_the_first_structure_is_compared_with_the_reference(monkeypatch) -> None:
+    real = CPUBackend.evaluate
+
+    def wrong(self, *arguments, **options):
+        found = real(self, *arguments, **options)
+        return [replace(one, forces=1.01 * one.forces) for one in found]
+
+    monkeypatch.setattr(CPUBackend, "evaluate", wrong)
+    atoms = structures()["cubic"]
+    with pytest.raises(duetto.RunStopped, match="differs from the reference"):
+        calculator().get_forces(atoms)
+    assert np.isfinite(calculator(self_check=False).get_forces(atoms)).all()

@@ -41,12 +41,13 @@ def slab() -> Atoms:
 def asked(atoms: Atoms, apart: Any, tolerance: float = 0.1, roles: Any = ("hf", "lf")) -> Any:
     energy = np.where(apart, 0.3, 0.02)
     force = np.where(apart, 0.05, 0.04)
-    model = SimpleNamespace(
-        pair=SimpleNamespace(experts=dict.fromkeys(roles)),
-        device="cpu",
-        potential=lambda *_: Apart(energy, force),
+    pair = SimpleNamespace(experts=dict.fromkeys(roles))
+    start = SimpleNamespace(
+        atoms=atoms,
+        model=SimpleNamespace(pair=pair, device="cpu"),
+        potential=lambda _: Apart(energy, force),
     )
-    return suggest(SimpleNamespace(atoms=atoms, model=model), tolerance)
+    return suggest(start, tolerance)
 
 
 def test_a_molecule_and_what_is_around_it() -> None:
