@@ -12,8 +12,6 @@ carries the error. Exit code 1: it is too large.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import statistics
 import subprocess
 import sys
@@ -28,12 +26,11 @@ from gpu_cases import TOLERANCE, carried, case_named, largest_error, timed_pair
 
 from duetto.errors import InputError
 from duetto.experts.pair import ExpertPair
-from duetto.files import atomic_write
 from duetto.kernels.triton.dynamics import Dynamics
 from duetto.kernels.triton.mixture import Mixture
 from duetto.md.velocities import maxwell_boltzmann
 from duetto.measure.bench.architectures import ARCHITECTURES
-from duetto.measure.bench.rows import provenance
+from duetto.measure.bench.rows import append_records, provenance
 from duetto.measure.bench.systems import build_system, complex_weights
 from duetto.potential.mixture import Potential
 
@@ -294,18 +291,8 @@ def append(path: Path, rows: list[Row], extra: dict[str, object]) -> None:
         InputError: the file has other columns.
     """
     columns = [field.name for field in fields(Row)] + list(extra)
-    old = path.read_text() if path.is_file() else ""
-    header = old.partition("\n")[0].strip()
-    if header and header.split(",") != columns:
-        raise InputError(f"{path}: has other columns than this version writes; use another file")
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    if not header:
-        writer.writeheader()
-    for row in rows:
-        writer.writerow({**asdict(row), **extra})
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, old + stream.getvalue())
+    append_records(path, columns, [{**asdict(row), **extra} for row in rows])
 
 
 if __name__ == "__main__":

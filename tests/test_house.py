@@ -34,6 +34,11 @@ DESIGN's table of rooms, as floors."""
 DOORS = {("duetto.experts.pair", "conversion")}
 """`ExpertPair.from_nequip` opens a room above its own when called: where users look for it."""
 
+APART = {
+    *("Bath", "Box", "Case", "ExpertConfig", "Region", "Slab", "Snapshot", "Start", "Surroundings")
+}
+"""Words that two rooms far from each other have for two things."""
+
 TRAINING = {"nequip", "allegro", "lightning", "hydra", "omegaconf", "e3nn"}
 KERNELS = {"torch", "triton", "numpy", "numba", "llvmlite", "duetto"}
 
@@ -134,6 +139,17 @@ def test_kernels_stand_alone() -> None:
             assert top in KERNELS or top in sys.stdlib_module_names, f"{module} imports {name}"
             if top == "duetto":
                 assert name.startswith("duetto.kernels"), f"{module} imports {name}"
+
+
+def test_one_thing_per_name() -> None:
+    """A public class has its name for itself, but for those that nobody meets side by side."""
+    places = defaultdict(list)
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(module)
+    twice = {name for name, modules in places.items() if len(modules) > 1}
+    assert twice <= APART, {name: places[name] for name in twice - APART}
 
 
 def test_one_spelling() -> None:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from duetto.md.device import DeviceStage
 from duetto.md.loop import _arrived
-from duetto.md.repartition import Partition
+from duetto.md.repartition import KeptPartition
 from duetto.md.state import State
 
 
 def wait_for_every_record(
-    state: State, device: DeviceStage, end: int, every: int, partition: Partition | None
+    state: State, device: DeviceStage, end: int, every: int, partition: KeptPartition | None
 ) -> Iterator[State]:
     """In the place of `duetto.md.loop._one_record_behind`: no step is taken ahead of a state."""
     while state.step < end:

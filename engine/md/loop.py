@@ -15,7 +15,7 @@ from duetto.md.device import DeviceStage, PendingState, on_host, stays_on_device
 from duetto.md.integrators import langevin_baoab, velocity_verlet
 from duetto.md.limits import Limits, check
 from duetto.md.nose_hoover import nose_hoover
-from duetto.md.repartition import Partition, between_steps
+from duetto.md.repartition import KeptPartition, between_steps
 from duetto.md.state import DrivingPotential, State
 
 _log = logging.getLogger("duetto")
@@ -130,7 +130,7 @@ def run_md(
     *,
     timestep_fs: float,
     limits: Limits | None = None,
-    partition: Partition | None = None,
+    partition: KeptPartition | None = None,
     first_step: int | None = None,
     every: int = 1,
 ) -> Iterator[State]:
@@ -179,7 +179,10 @@ def run_md(
 
 
 def _may_stay_on_device(
-    state: State, potential: DrivingPotential, stages: Sequence[Stage], partition: Partition | None
+    state: State,
+    potential: DrivingPotential,
+    stages: Sequence[Stage],
+    partition: KeptPartition | None,
 ) -> bool:
     if not stays_on_device(potential):
         return False
@@ -197,7 +200,7 @@ def _may_stay_on_device(
 
 
 def _one_record_behind(
-    state: State, device: DeviceStage, end: int, every: int, partition: Partition | None
+    state: State, device: DeviceStage, end: int, every: int, partition: KeptPartition | None
 ) -> Iterator[State]:
     """The states to be recorded; each while the device is on its way to the next.
 
@@ -222,7 +225,7 @@ def _one_record_behind(
             yield _arrived(state, pending, looked)
 
 
-def _look(pending: PendingState | None, partition: Partition | None, cell: Tensor) -> None:
+def _look(pending: PendingState | None, partition: KeptPartition | None, cell: Tensor) -> None:
     """Show the partition's guard the rebuilds on the way to a state."""
     if pending is not None and partition is not None:
         for step, positions in pending.rebuilds():
@@ -241,7 +244,7 @@ def _step_by_step(
     potential: DrivingPotential,
     stage: Stage,
     timestep_fs: float,
-    partition: Partition | None,
+    partition: KeptPartition | None,
     end: int,
 ) -> Iterator[State]:
     while state.step < end:
@@ -254,7 +257,7 @@ def _advance(
     potential: DrivingPotential,
     stage: Stage,
     timestep_fs: float,
-    partition: Partition | None,
+    partition: KeptPartition | None,
 ) -> State:
     before = state
     try:

@@ -13,7 +13,7 @@ from duetto.partition.ledger import Due
 from duetto.potential.base import Evaluation
 
 
-class Partition(Protocol):
+class KeptPartition(Protocol):
     """What dynamics asks of who keeps the partition.
 
     Attributes:
@@ -48,7 +48,7 @@ class Partition(Protocol):
 
 
 def between_steps(
-    state: State, potential: DrivingPotential, partition: Partition, *, rebuilt: bool
+    state: State, potential: DrivingPotential, partition: KeptPartition, *, rebuilt: bool
 ) -> State:
     """The state from which the next step starts, after `partition` was asked.
 

@@ -119,7 +119,7 @@ def lower_on_triton(role: str, expert: Expert, device: str, precision: str) -> t
     Returns:
         What evaluates, and whether graphs can capture it.
     """
-    from duetto.kernels.triton.torch_expert import TorchExpert
+    from duetto.kernels.triton.torch_expert import DeviceTorchExpert
 
     make = ON_TRITON.get(expert.kind)
     kernels = f"its kind, {expert.kind}, has no kernel" if make is None else None
@@ -132,7 +132,7 @@ def lower_on_triton(role: str, expert: Expert, device: str, precision: str) -> t
     def site_energies(*parts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return expert.site_energies(Edges(*parts))
 
-    return TorchExpert(site_energies), False
+    return DeviceTorchExpert(site_energies), False
 
 
 class OwnEvaluation:

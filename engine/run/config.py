@@ -79,7 +79,7 @@ Temperatures = Annotated[
     PlainSerializer(lambda value: list(value) if isinstance(value, tuple) else value),
 ]
 Copies = Annotated[Whole, Field(ge=1, le=1000)]
-Partition = Annotated[
+RegionsInWords = Annotated[
     Regions,
     PlainValidator(_regions),
     PlainSerializer(lambda regions: regions.to_dict()),
@@ -311,7 +311,7 @@ class RunConfig(Section):
         validate_default=True,
         description="Experts that are in no pair file, by role; they go before those of the pair.",
     )
-    regions: Partition = Field(description="Which atoms are complex; see the page on regions.")
+    regions: RegionsInWords = Field(description="Which atoms are complex; see the page on regions.")
     guard: Annotated[Any, AfterValidator(_guard)] = Field(
         "error",
         description=(

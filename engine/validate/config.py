@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from duetto.errors import InputError
-from duetto.run.config import Partition, StructureConfig, write_structure_out
+from duetto.run.config import RegionsInWords, StructureConfig, write_structure_out
 from duetto.settings.fields import FilePath, Real, Section, Whole
 from duetto.settings.read import read_file
 
@@ -102,7 +102,7 @@ class SurfaceConfig(Section):
         ("fcc", "hcp"), description="From which site to which; null: no barrier."
     )
     images: Whole = Field(5, ge=3, le=40, description="Between the two, of the elastic band.")
-    regions: Partition | None = Field(None, description="null: those of the structure.")
+    regions: RegionsInWords | None = Field(None, description="null: those of the structure.")
 
     @model_validator(mode="after")
     def _known_path(self) -> SurfaceConfig:
@@ -152,7 +152,7 @@ class ValidateConfig(Section):
     )
     pair: FilePath = Field(description="Pair file (*.duetto) with both experts.")
     independent: FilePath | None = Field(None, description="Its twin, trained apart; null: none.")
-    regions: Partition = Field(description="Which atoms of the structure are complex.")
+    regions: RegionsInWords = Field(description="Which atoms of the structure are complex.")
     crystal: Annotated[str, PlainValidator(_crystal)] = Field(
         description="fcc:Pt:3.98, or a structure file; cubic, its cell the conventional one."
     )

@@ -20,8 +20,8 @@ from duetto.kernels.triton.neighbor_list import (
     ATOMS_PER_BLOCK,
     LAUNCH,
     N_TILES,
+    DeviceEdges,
     DeviceNeighborList,
-    Edges,
 )
 from duetto.kernels.triton.scatter import GRADIENT_LIMIT, combine_atoms, fixed_point_forces
 
@@ -34,7 +34,7 @@ class DeviceExpert(Protocol):
         """Most centres that one program evaluates, up to SLOTS."""
         ...
 
-    def evaluate(self, edges: Edges, index: int, energies: Tensor, gradients: Tensor) -> None:
+    def evaluate(self, edges: DeviceEdges, index: int, energies: Tensor, gradients: Tensor) -> None:
         """Evaluate the rows that `edges` lists for expert `index`.
 
         Args:

@@ -52,7 +52,7 @@ class CapacityError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Edges:
+class DeviceEdges:
     """What the expert kernels read: edges by centre, and packs of centres that fit into a tile.
 
     A sparse matrix in compressed rows, of which row 2 c holds the edges of centre c and row
@@ -182,10 +182,10 @@ class DeviceNeighborList:
         self.reference.fill_(torch.nan)
         self._allocate_edges(32 * C)
 
-    def edges(self) -> Edges:
+    def edges(self) -> DeviceEdges:
         """The present buffers. They are others once `generation` has changed."""
         last = self._cumulative[:, -1:] if self._n_blocks else self._work_capacity[:, None]
-        return Edges(
+        return DeviceEdges(
             rowptr=self._rowptr,
             neighbors=self._neighbors,
             neighbor_types=self._neighbor_types,

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from duetto.kernels.triton.expert_spec import SLOTS
-from duetto.kernels.triton.neighbor_list import N_TILES, SMALLEST_TILE, CapacityError, Edges
+from duetto.kernels.triton.neighbor_list import N_TILES, SMALLEST_TILE, CapacityError, DeviceEdges
 
 
 def edge_rows(
     first: Tensor, centre_types: Tensor, neighbor_types: Tensor, vectors: Tensor
-) -> Edges:
+) -> DeviceEdges:
     """Rows of expert 0, one for every centre, in the order of the centres, each by itself.
 
     Args:
@@ -39,7 +39,7 @@ def edge_rows(
     work = first.new_full((2 * N_TILES, C, SLOTS), -1, dtype=torch.int32)
     for key, rows in enumerate(tile.argsort(stable=True).split(sizes[:N_TILES])):
         work[key, : len(rows), 0] = rows
-    return Edges(
+    return DeviceEdges(
         rowptr=first.long().contiguous(),
         neighbors=first.new_zeros(0, dtype=torch.int32),
         neighbor_types=neighbor_types.int().contiguous(),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from duetto.kernels.fixed_order import sums_in_fixed_order
-from duetto.kernels.triton.neighbor_list import N_TILES, Edges
+from duetto.kernels.triton.neighbor_list import N_TILES, DeviceEdges
 
 EDGES_AT_ONCE = 100_000
 
@@ -17,7 +17,7 @@ SiteEnergies = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 eV and their gradients by the vectors (E, 3) in eV/Å."""
 
 
-class TorchExpert:
+class DeviceTorchExpert:
     """Somebody's evaluation in torch behind the interface of the expert kernels.
 
     It reads sizes on the host, so that it cannot be captured in a graph.
@@ -32,7 +32,7 @@ class TorchExpert:
         """Evaluate by `site_energies`, whose arithmetic is in the dtype of the vectors."""
         self._site_energies = site_energies
 
-    def evaluate(self, edges: Edges, index: int, energies: Tensor, gradients: Tensor) -> None:
+    def evaluate(self, edges: DeviceEdges, index: int, energies: Tensor, gradients: Tensor) -> None:
         """See `duetto.kernels.triton.mixture.DeviceExpert`."""
         for key in range(index * N_TILES, (index + 1) * N_TILES):
             packs = edges.work[key, : int(edges.work_count[key])]
@@ -44,7 +44,7 @@ class TorchExpert:
                 self._evaluate_rows(edges, chunk, energies, gradients)
 
     def _evaluate_rows(
-        self, edges: Edges, rows: Tensor, energies: Tensor, gradients: Tensor
+        self, edges: DeviceEdges, rows: Tensor, energies: Tensor, gradients: Tensor
     ) -> None:
         begin = edges.rowptr[rows]
         counts = edges.rowptr[rows + 1] - begin

@@ -24,7 +24,7 @@ from duetto.environment import usable_cores
 from duetto.errors import InputError, RunStopped
 from duetto.experts.pair import ExpertPair
 from duetto.frontends.lammps.build import build_plugin
-from duetto.frontends.lammps.following import Following, Places
+from duetto.frontends.lammps.following import FollowingOnRank, Places
 from duetto.frontends.lammps.unified import DuettoUnified
 from duetto.settings.values import suggestion
 
@@ -135,7 +135,7 @@ class PairStyle:
         words["device"] = device_of_rank(words.get("device", "auto"), local_rank)
         self.settings: dict[str, Any] = words
         self.unified: DuettoUnified | None = None
-        self.following: Following | None = None
+        self.following: FollowingOnRank | None = None
 
     def coeff(self, words: Sequence[str], n_types: int) -> DuettoUnified:
         """Read `pair_coeff * * FILE NAME …`, one name a type.
@@ -150,7 +150,7 @@ class PairStyle:
             )
         self.unified = DuettoUnified(ExpertPair.load(Path(words[0])), names, **self.settings)
         self.unified.engine.warm_up()
-        self.following = None if self.unified.follow is None else Following(self.unified)
+        self.following = None if self.unified.follow is None else FollowingOnRank(self.unified)
         return self.unified
 
     def potential(self) -> DuettoUnified:
@@ -242,7 +242,7 @@ def device_of_rank(asked: str, local_rank: int) -> str:
 class _Data:
     """LAMMPS's arrays in the shape of its ML-IAP data, without copies."""
 
-    def __init__(self, edges: _Edges, following: Following | None) -> None:
+    def __init__(self, edges: _Edges, following: FollowingOnRank | None) -> None:
         self._edges, self.following = edges, following
         self.ntotal, self.nlocal = edges.ntotal, edges.nlocal
         self.nlistatoms, self.npairs = edges.nlist, edges.npairs

@@ -56,7 +56,7 @@ class Places:
     virial: Array
 
 
-class Following:
+class FollowingOnRank:
     """The weights of one pair style on one rank, from one evaluation to the next."""
 
     def __init__(self, unified: DuettoUnified) -> None:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -173,14 +173,24 @@ def append_csv(path: Path, rows: Sequence[Row]) -> None:
     """
     extra = provenance()
     columns = [field.name for field in fields(Row)] + list(extra)
+    append_records(path, columns, [{**row.to_dict(), **extra} for row in rows])
+
+
+def append_records(
+    path: Path, columns: Sequence[str], records: Sequence[Mapping[str, object]]
+) -> None:
+    """Add records with these columns to a CSV file, which is made if it is missing.
+
+    Raises:
+        InputError: the file has other columns.
+    """
     old = path.read_text() if path.is_file() else ""
     header = old.partition("\n")[0].strip()
-    if header and header.split(",") != columns:
+    if header and header.split(",") != list(columns):
         raise InputError(f"{path}: has other columns than this version writes; use another file")
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     if not header:
         writer.writeheader()
-    for row in rows:
-        writer.writerow({**row.to_dict(), **extra})
+    writer.writerows(records)
     atomic_write(path, old + stream.getvalue())

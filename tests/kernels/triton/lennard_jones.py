@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from duetto.kernels.triton.neighbor_list import N_TILES, Edges
+from duetto.kernels.triton.neighbor_list import N_TILES, DeviceEdges
 
 
 class LennardJones:
@@ -17,7 +17,7 @@ class LennardJones:
         inverse = (sigma / cutoff) ** 6
         self.shift = inverse * inverse - inverse
 
-    def evaluate(self, edges: Edges, index: int, energies: Tensor, gradients: Tensor) -> None:
+    def evaluate(self, edges: DeviceEdges, index: int, energies: Tensor, gradients: Tensor) -> None:
         for key in range(index * N_TILES, (index + 1) * N_TILES):
             # Only as many as the launches of a real kernel would be ready for.
             n = min(int(edges.work_count[key]), edges.work_capacity[key])
