@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import ClassVar, Self
 
 from torch import Tensor
 
@@ -26,14 +27,49 @@ positions of every one of them wait in the host's memory."""
 
 
 @dataclass(frozen=True)
-class NVE:
-    """Steps at constant energy."""
+class Stage(ABC):
+    """A number of steps by one integrator.
+
+    Attributes:
+        steps: how many.
+        constant_energy: whether the conserved energy is to stay within the limit of its drift.
+    """
 
     steps: int
+    constant_energy: ClassVar[bool] = False
 
-    def beginning(self, step: int) -> NVE:
+    @property
+    def has_device_form(self) -> bool:
+        """Whether there is `on_device`; without it the host takes every step of the run."""
+        return False
+
+    def beginning(self, step: int) -> Self:
         """The same stage, knowing the step of the run at which it begins."""
         return self
+
+    @abstractmethod
+    def advance(self, state: State, potential: DrivingPotential, timestep_fs: float) -> State:
+        """Return the next state."""
+
+    def on_device(self, state: State, potential: DrivingPotential, timestep_fs: float) -> DeviceStage:
+        """The same on the potential's device.
+
+        Raises:
+            TypeError: it has no such form.
+        """
+        raise TypeError(f"{type(self).__name__} has no form on a device")
+
+
+@dataclass(frozen=True)
+class NVE(Stage):
+    """Steps at constant energy."""
+
+    constant_energy: ClassVar[bool] = True
+
+    @property
+    def has_device_form(self) -> bool:
+        """It has."""
+        return True
 
     def advance(self, state: State, potential: DrivingPotential, timestep_fs: float) -> State:
         """Return the next state."""
@@ -47,7 +83,7 @@ class NVE:
 
 
 @dataclass(frozen=True)
-class Bath:
+class Bath(Stage):
     """Steps at a temperature that stays, or goes from one to another in a straight line.
 
     Attributes:
@@ -57,7 +93,6 @@ class Bath:
         begin: step of the run at which the stage begins.
     """
 
-    steps: int
     temperature_K: float
     final_temperature_K: float | None = field(default=None, kw_only=True)
     begin: int = field(default=0, kw_only=True)
@@ -79,6 +114,11 @@ class Langevin(Bath):
     """A bath by friction and noise."""
 
     friction_per_fs: float = 0.01
+
+    @property
+    def has_device_form(self) -> bool:
+        """It has, at a temperature that stays."""
+        return self.final_temperature_K is None
 
     def advance(self, state: State, potential: DrivingPotential, timestep_fs: float) -> State:
         """Return the next state."""
@@ -118,9 +158,6 @@ class NoseHoover(Bath):
             temperature_K=self.temperature_at(state.step),
             period_fs=self.period_fs,
         )
-
-
-Stage = NVE | Langevin | NoseHoover
 
 
 def run_md(
@@ -168,13 +205,13 @@ def run_md(
             )
         if state.step >= end:
             continue
-        if on_device and not isinstance(stage, NoseHoover):
+        if on_device:
             device = stage.on_device(state, potential, timestep_fs)
             states = _one_record_behind(state, device, end, every, partition)
         else:
             states = _step_by_step(state, potential, stage, timestep_fs, partition, end)
         for state in states:
-            check(state, limits, constant_energy=isinstance(stage, NVE))
+            check(state, limits, constant_energy=stage.constant_energy)
             yield state
 
 
@@ -186,11 +223,10 @@ def _may_stay_on_device(
 ) -> bool:
     if not stays_on_device(potential):
         return False
-    baths = [stage for stage in stages if isinstance(stage, Bath)]
-    if any(isinstance(bath, NoseHoover) or bath.final_temperature_K is not None for bath in baths):
-        _log.info("the host takes every step, since a thermostat here is none of the device's")
+    if not all(stage.has_device_form for stage in stages):
+        _log.info("the host takes every step, since a stage here is none of the device's")
         return False
-    if baths and state.fixed is not None:
+    if state.fixed is not None and any(isinstance(stage, Bath) for stage in stages):
         _log.info("the host takes every step, since atoms are fixed in a bath")
         return False
     if partition is not None and partition.changes_weights:

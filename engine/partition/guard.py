@@ -8,7 +8,7 @@ weights (`duetto.partition.keeper`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -85,6 +85,9 @@ class Guard(Section):
         """
         if isinstance(value, str):
             return cls(policy=read_as(_POLICY, value, Place("guard")))
+        if not isinstance(value, Mapping):
+            allowed = f"{', '.join(POLICIES)}, or a mapping such as {{policy: warn, shell: 3.0}}"
+            raise Place("guard").refuse(value, allowed)
         return read(cls, value, Place("guard"))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 import torch
 from ase import Atoms
@@ -35,7 +35,6 @@ from duetto.potential.following import Following
 from duetto.run.append import OutputStopped
 from duetto.run.checkpoint import load_checkpoint
 from duetto.run.config import (
-    BathStage,
     LangevinStage,
     NoseHooverStage,
     NVEStage,
@@ -380,16 +379,20 @@ def stages_of(config: RunConfig) -> list[Stage]:
     every = inner_steps(config)
     stages: list[Stage] = []
     for stage in config.stages:
+        if isinstance(stage, RelaxStage):
+            continue
         if isinstance(stage, NVEStage):
             stages.append(NVE(stage.steps))
-        elif isinstance(stage, BathStage):
-            start, end = stage.temperatures_K
-            if isinstance(stage, LangevinStage):
-                friction = stage.friction_per_fs
-                stages.append(Langevin(stage.steps, start, friction, final_temperature_K=end))
-            elif isinstance(stage, NoseHooverStage):
-                period = stage.period_fs
-                stages.append(NoseHoover(stage.steps, start, period, final_temperature_K=end))
+            continue
+        start, end = stage.temperatures_K
+        if isinstance(stage, LangevinStage):
+            friction = stage.friction_per_fs
+            stages.append(Langevin(stage.steps, start, friction, final_temperature_K=end))
+        elif isinstance(stage, NoseHooverStage):
+            period = stage.period_fs
+            stages.append(NoseHoover(stage.steps, start, period, final_temperature_K=end))
+        else:
+            assert_never(stage)
     return stages if every == 1 else [split_stage(stage, every) for stage in stages]
 
 

@@ -17,6 +17,14 @@ _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 """What pydantic calls a stray key, of a model and of a dataclass."""
 
 
+_IN_WORDS = {
+    "bool_type": "true or false",
+    "invalid_key": "keys that are words",
+    "tuple_type": "a list",
+}
+"""What is allowed where pydantic speaks of Python's types."""
+
+
 def input_error(
     error: ValidationError, model: type[BaseModel], where: str, overridden: Collection[str] = ()
 ) -> InputError:
@@ -131,5 +139,7 @@ def _allowed(detail: ErrorDetails, given: Any, section: type[BaseModel]) -> str:
         bound = "at least" if kind == "too_short" else "at most"
         number = context["min_length" if kind == "too_short" else "max_length"]
         return f"a list of {bound} {number} {'entry' if number == 1 else 'entries'}"
+    if kind in _IN_WORDS:
+        return _IN_WORDS[kind]
     text = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return text.replace("a valid ", "a ").replace("a integer", "a whole number")

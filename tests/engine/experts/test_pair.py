@@ -133,7 +133,7 @@ def test_architecture_round_trips_through_json() -> None:
     [
         ({"l_max": "2"}, "architecture.l_max: got '2'; allowed: a whole number"),
         ({"lmax": 2}, "architecture: unknown key 'lmax'"),
-        ({"parity": 1}, "architecture.parity: got 1; allowed: a boolean"),
+        ({"parity": 1}, "architecture.parity: got 1; allowed: true or false"),
         ({"zbl": 3}, "architecture.zbl: got 3; allowed: a mapping"),
         ({"embedding": {"kind": "gauss"}}, "architecture.embedding.kind: got 'gauss'; allowed: b"),
         ({"latent": {"width": 1, "nonlinearity": None}}, "architecture.latent.depth: missing"),

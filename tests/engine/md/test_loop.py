@@ -1,6 +1,7 @@
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from ase import units
 
 from duetto.errors import InputError, RunStopped
 from duetto.md import NVE, Langevin, Limits, initial_state, run_md
+from duetto.md.integrators import velocity_verlet
+from duetto.md.loop import Stage
 from tests.engine.md.toy import Broken, argon, lj_potential
 
 
@@ -90,6 +93,34 @@ def test_energy_drift_stops_nve_only(atoms):
     list(run_md(start, potential, [Langevin(20, 60.0)], timestep_fs=5.0, limits=limits))
     with pytest.raises(RunStopped, match=r"conserved energy has changed by -?\d.* meV/atom"):
         list(run_md(start, potential, [NVE(20)], timestep_fs=5.0, limits=limits))
+
+
+@dataclass(frozen=True)
+class Heated(Stage):
+    """An integrator from elsewhere, which knows no device and gains energy."""
+
+    constant_energy: ClassVar[bool] = True
+
+    def advance(self, state, potential, timestep_fs):
+        state = velocity_verlet(state, potential, timestep_fs)
+        return replace(state, velocities=1.01 * state.velocities)
+
+
+def test_a_stage_of_ones_own_is_one_like_any_other(atoms):
+    """All that it says is how it advances, and that its energy is to be held to the limit."""
+    potential = lj_potential(atoms, cutoff=5.0)
+    start = initial_state(atoms, potential, temperature_K=40.0)
+    stages = [NVE(2), Heated(3)]
+    states = list(run_md(start, potential, stages, timestep_fs=1.0, every=5))
+    assert [state.step for state in states] == [1, 2, 3, 4, 5]
+    gained = [1e3 * (s.conserved(s.kinetic_energy) - s.stage_conserved) for s in states[2:]]
+    assert 0.0 < gained[0] < gained[1]
+    between = sum(gained[:2]) / 2 / len(atoms)
+    limits = Limits(energy_drift_meV_per_atom=between)
+    with pytest.raises(RunStopped, match="step 4"):
+        list(run_md(start, potential, stages, timestep_fs=1.0, limits=limits))
+    with pytest.raises(TypeError, match="Heated has no form on a device"):
+        stages[1].on_device(start, potential, 1.0)
 
 
 class Promoting:

@@ -557,7 +557,7 @@ def test_a_guard_is_configured_by_a_word_or_a_mapping():
             "promot",
             "guard: got 'promot'; allowed: error, warn, promote (did you mean \"promote\"?)",
         ),
-        (False, "guard: got false; allowed: a mapping"),
+        (False, "guard: got false; allowed: error, warn, promote, or a mapping"),
         ({"polcy": "warn"}, "guard: unknown key 'polcy' (did you mean \"policy\"?)"),
         ({"policy": 3}, "guard.policy: got 3; allowed: error, warn, promote"),
         ({"watched": ["c"]}, "guard.watched[0]: got 'c'; allowed: a chemical symbol"),
