@@ -51,7 +51,9 @@ class Stage(ABC):
     def advance(self, state: State, potential: DrivingPotential, timestep_fs: float) -> State:
         """Return the next state."""
 
-    def on_device(self, state: State, potential: DrivingPotential, timestep_fs: float) -> DeviceStage:
+    def on_device(
+        self, state: State, potential: DrivingPotential, timestep_fs: float
+    ) -> DeviceStage:
         """The same on the potential's device.
 
         Raises:

@@ -16,6 +16,7 @@ shape of the expert is compiled in.
 import triton
 import triton.language as tl
 
+from duetto.kernels.constants import ZBL_COEFFICIENTS, ZBL_EXPONENTS
 from duetto.kernels.linear import COMPRESSION
 from duetto.kernels.triton.expert_spec import SLOTS
 
@@ -40,6 +41,8 @@ _PAIR = tl.constexpr(PAIR)
 _SLOTS = tl.constexpr(SLOTS)
 _3, _5, _15 = (tl.constexpr(n**0.5) for n in (3, 5, 15))
 _105, _21_8, _35_8, _7 = (tl.constexpr(n**0.5) for n in (105, 21 / 8, 35 / 8, 7))
+_C0, _C1, _C2, _C3 = (tl.constexpr(n) for n in ZBL_COEFFICIENTS)
+_X0, _X1, _X2, _X3 = (tl.constexpr(n) for n in ZBL_EXPONENTS)
 
 
 @triton.jit
@@ -129,12 +132,12 @@ def zbl(length, pair, table, P: tl.constexpr, WHOLE: tl.constexpr):
     """Half the ZBL energy of an edge under its cutoff, eV, and its slope, eV/Å."""
     x = length * tl.load(table + pair + 4)
     inverse = tl.load(table + pair + 5)
-    a = 0.02817 * tl.exp(-0.20162 * inverse * length)
-    b = 0.28022 * tl.exp(-0.40290 * inverse * length)
-    c = 0.50986 * tl.exp(-0.94229 * inverse * length)
-    d = 0.18175 * tl.exp(-3.19980 * inverse * length)
+    a = tl.exp(inverse * _X0 * length) * _C0
+    b = tl.exp(inverse * _X1 * length) * _C1
+    c = tl.exp(inverse * _X2 * length) * _C2
+    d = tl.exp(inverse * _X3 * length) * _C3
     screening = a + b + c + d
-    decay = 0.20162 * a + 0.40290 * b + 0.94229 * c + 3.19980 * d
+    falling = a * _X0 + b * _X1 + c * _X2 + d * _X3
     bare = tl.load(table + pair + 6) / length
     within = tl.minimum(x, 1.0)
     rest = 1.0 - within
@@ -151,7 +154,7 @@ def zbl(length, pair, table, P: tl.constexpr, WHOLE: tl.constexpr):
     steep = -0.5 * P * (P + 1.0) * (P + 2.0) * lower * rest * rest
     slope = bare * (
         screening * steep * tl.load(table + pair + 4)
-        - cutoff * (screening / length + inverse * decay)
+        - cutoff * (screening / length - inverse * falling)
     )
     return tl.where(x < 1.0, bare * screening * cutoff, 0.0), tl.where(x < 1.0, slope, 0.0)
 

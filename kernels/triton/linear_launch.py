@@ -11,6 +11,7 @@ import torch
 import triton
 from torch import Tensor
 
+from duetto.kernels.constants import COULOMB, ZBL_LENGTH, ZBL_POWER
 from duetto.kernels.linear import COMPRESSION, LinearForm, MomentLayout, gradient_entries
 from duetto.kernels.triton import linear as kernels
 from duetto.kernels.triton.expert_launch import (
@@ -221,9 +222,9 @@ def _table(form: LinearForm) -> Tensor:
     wall = [nothing + 1e6, nothing, nothing]
     if form.wall is not None:
         z = form.wall.pair.atomic_numbers.double()
-        screening = (z[:, None] ** 0.23 + z[None, :] ** 0.23) / 0.46850
+        screening = (z[:, None] ** ZBL_POWER + z[None, :] ** ZBL_POWER) / ZBL_LENGTH
         ends = torch.where(form.wall.radii > 0, 1.0 / form.wall.radii, 1e6)
-        wall = [ends, screening, 0.5 * 14.399645 * z[:, None] * z[None, :]]
+        wall = [ends, screening, 0.5 * COULOMB * z[:, None] * z[None, :]]
     columns = (
         1.0 / form.cutoffs,
         form.inner,
