@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from duetto.experts.pair import ExpertPair
-    from duetto.frontends.lammps.deck import Plan, Stage
+    from duetto.frontends.lammps.deck import DeckStage, Plan
     from duetto.frontends.lammps.session import Session
     from duetto.frontends.lammps.system import System
     from duetto.run.config import RunConfig
@@ -163,10 +163,10 @@ def _require_translatable(config: RunConfig) -> None:
         )
 
 
-def _stages(config: RunConfig) -> list[Stage]:
+def _stages(config: RunConfig) -> list[DeckStage]:
     """The stages as the deck knows them; what LAMMPS does otherwise is refused by name."""
     from duetto.errors import InputError
-    from duetto.frontends.lammps.deck import Stage
+    from duetto.frontends.lammps.deck import DeckStage
     from duetto.run.config import LangevinStage, NVEStage
 
     if config.fixed is not None:
@@ -174,9 +174,9 @@ def _stages(config: RunConfig) -> list[Stage]:
     stages = []
     for i, stage in enumerate(config.stages):
         if isinstance(stage, NVEStage):
-            stages.append(Stage(stage.steps))
+            stages.append(DeckStage(stage.steps))
         elif isinstance(stage, LangevinStage) and isinstance(stage.temperature_K, float):
-            stages.append(Stage(stage.steps, stage.temperature_K, stage.friction_per_fs))
+            stages.append(DeckStage(stage.steps, stage.temperature_K, stage.friction_per_fs))
         else:
             raise InputError(
                 f"stages[{i}]: {stage.ensemble} as given is not translated to LAMMPS, which has "

@@ -15,7 +15,7 @@ EXPERTS = "experts.duetto"
 
 
 @dataclass(frozen=True)
-class Stage:
+class DeckStage:
     """One part of a run.
 
     Attributes:
@@ -55,7 +55,7 @@ class Plan:
     pair: Path
     timestep_fs: float
     skin_A: float
-    stages: Sequence[Stage]
+    stages: Sequence[DeckStage]
     dtype: str = "float64"
     device: str = "auto"
     precision: str = "auto"
@@ -211,7 +211,7 @@ def _output(system: System, plan: Plan, folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _stage(number: int, stage: Stage, plan: Plan) -> str:
+def _stage(number: int, stage: DeckStage, plan: Plan) -> str:
     lines = ["fix             motion all nve"]
     if stage.temperature_K is not None:
         T, damping_ps = stage.temperature_K, 1e-3 / stage.friction_per_fs

@@ -19,7 +19,7 @@ from ase.build import bulk, fcc111
 from duetto.experts.eam.setfl import read_setfl
 from duetto.experts.pair import ExpertPair
 from duetto.frontends.lammps.check import check
-from duetto.frontends.lammps.deck import Plan, Stage, setup_commands
+from duetto.frontends.lammps.deck import DeckStage, Plan, setup_commands
 from duetto.frontends.lammps.session import Session, session, write_inputs
 from duetto.frontends.lammps.system import MASS_SCALE, System, make_system
 from duetto.md.integrators import velocity_verlet
@@ -71,7 +71,7 @@ def cases() -> dict[str, tuple[Atoms, np.ndarray]]:
 
 def plan_for(pair: Path, **changes: Any) -> Plan:
     """Float64, a skin of half an Ångström."""
-    return Plan(pair=pair, timestep_fs=TIMESTEP_FS, skin_A=0.5, stages=[Stage(10)], **changes)
+    return Plan(pair=pair, timestep_fs=TIMESTEP_FS, skin_A=0.5, stages=[DeckStage(10)], **changes)
 
 
 def ready(
