@@ -199,7 +199,8 @@ def draw(rows: list[dict[str, Any]]) -> bytes:
             chosen = [row for row in rows if row["pair"] == name]
             percent = [100 * row["complex_fraction"] for row in chosen]
             random = "with the LF of" in name
-            label = f"{chosen[0]['lf_kind']} LF" + (f", {name.split()[0]}" if random else "")
+            kind = {"allegro": "Allegro"}.get(chosen[0]["lf_kind"], chosen[0]["lf_kind"])
+            label = f"{kind} LF" + (f", HF {name.split()[0]}" if random else "")
             speed = [row["speedup"] for row in chosen]
             left.plot(percent, speed, "o-", color=colours[name], label=label)
             ideal = [row["speedup"] / row["of_ideal"] for row in chosen]
