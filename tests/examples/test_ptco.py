@@ -98,7 +98,9 @@ def test_the_followed_molecule_conserves_energy(tmp_path: Path) -> None:
         overrides=[f"output.dir={tmp_path}", "stages.0.steps=10", "stages.1.steps=40"],
         say=lambda line: None,
     )
-    assert summary.n_complex + summary.n_blend < 0.5 * summary.n_atoms
+    # Around the molecule, not the slab: its blend of 3 Å holds a further eighth.
+    assert 0 < summary.n_blend < 0.15 * summary.n_atoms
+    assert summary.n_complex < 0.5 * summary.n_atoms
     table = read_thermo(tmp_path / "thermo.csv")
     nve = table["step"] >= 10
     # Velocity Verlet's error at 1 fs with a bond that vibrates in 16 fs: (2π/16)²/24 of the bond's
