@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 from duetto.md.device import DeviceStage
-from duetto.md.loop import _arrived
+from duetto.md.loop import _arrived, _look
 from duetto.md.repartition import KeptPartition
 from duetto.md.state import State
 
@@ -16,5 +17,8 @@ def wait_for_every_record(
     """In the place of `duetto.md.loop._one_record_behind`: no step is taken ahead of a state."""
     while state.step < end:
         device.launch(min(every - state.step % every, end - state.step))
-        state = _arrived(state, device.finish(), partition)
+        pending, looked = device.finish(), Future[None]()
+        _look(pending, partition, state.cell)
+        looked.set_result(None)
+        state = _arrived(state, pending, looked)
         yield state

@@ -22,7 +22,7 @@ LARGEST_FORCE = 0.005
 LARGEST_FORCE_ON_PATH = 0.02
 """eV/Å at the saddle, whose stiffness is some 1 eV/Å²: 0.2 meV."""
 
-MOST_PATH_STEPS = 400
+MOST_PATH_STEPS = 1000
 SPRING = 1.0  # eV/Å², between images
 
 WHO = ("hf", "mixture")
@@ -199,11 +199,13 @@ def path_energies(case: Case, settings: SurfaceConfig, ends: list[Atoms], who: s
     for image in images:
         image.set_constraint()
         image.calc = case.subject.calculator(image, weights)
-    band = NEB(images, k=SPRING, climb=True, method="improvedtangent")
-    band.interpolate(mic=True)
-    if not FIRE(band, logfile=None).run(fmax=LARGEST_FORCE_ON_PATH, steps=MOST_PATH_STEPS):
-        raise RunStopped(
-            f"surface.path: forces above {LARGEST_FORCE_ON_PATH:g} eV/Å after {MOST_PATH_STEPS} "
-            f"steps of the images ({who})"
-        )
+    NEB(images, method="improvedtangent").interpolate(mic=True)
+    # An image climbs only once there is a path: of a straight line it would climb anywhere.
+    for climb, largest in ((False, 5 * LARGEST_FORCE_ON_PATH), (True, LARGEST_FORCE_ON_PATH)):
+        band = NEB(images, k=SPRING, climb=climb, method="improvedtangent")
+        if not FIRE(band, logfile=None).run(fmax=largest, steps=MOST_PATH_STEPS):
+            raise RunStopped(
+                f"surface.path: forces above {largest:g} eV/Å after {MOST_PATH_STEPS} steps of "
+                f"the images ({who}, {'climbing' if climb else 'not climbing yet'})"
+            )
     return np.array([image.get_potential_energy() for image in images])

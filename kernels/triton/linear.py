@@ -33,7 +33,7 @@ COUNTED = [
 ]  # fmt: skip
 PLANNED = ["first", "n_moments", "n_quadratic", "n_cubic", "columns"]
 """Arguments of the kernels whose values nothing is compiled for."""
-LISTED = ["rows", "count"]
+LISTED = ["packs", "count"]
 """Those that begin anywhere in a list: nothing is compiled for where in memory they do."""
 
 _WIDTH = tl.constexpr(COMPRESSION)

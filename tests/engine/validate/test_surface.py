@@ -15,7 +15,7 @@ from duetto.validate.validation import _case, _crystal
 
 SHIPPED = Path(__file__).parents[3] / "examples" / "ptco" / "validate.yaml"
 SMALL = (
-    "surface={repeat: [1, 2, 6], sites: {fcc: 1.35, hcp: 1.35}, images: 3}",
+    "surface={repeat: [2, 2, 6], sites: {fcc: 1.35, hcp: 1.35}, images: 3}",
     "independent=null",
     "vacancy_repeat=[1, 1, 2]",
     "seam={repeat: [1, 1, 8], temperatures_K: [0], radius_A: 2}",
@@ -31,7 +31,7 @@ def case():
 def test_sites_are_above_the_slab_and_the_molecule_points_up(case: Case):
     for site in ("fcc", "hcp"):
         atoms = on_site(case, case.config.surface, site)
-        assert str(atoms.symbols) == "Pt12OC"
+        assert str(atoms.symbols) == "Pt24OC"
         oxygen, carbon = atoms.positions[-2:]
         top = atoms.positions[:-2, 2].max()
         assert carbon[2] - top == pytest.approx(1.35)

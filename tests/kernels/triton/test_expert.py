@@ -121,7 +121,7 @@ def test_centre_without_neighbours_has_its_shift(device: str) -> None:
 
 def test_edges_beyond_their_cutoff_contribute_nothing(device: str) -> None:
     expert = folded_expert(**CASES["per_type"])
-    edges = surroundings(expert, (14,), device=device)
+    edges = surroundings(expert, (14, 14, 9, 9), device=device)
     _, gradients = evaluate(expert, edges)
     _, exact = reference(expert, edges)
     beyond = (exact == 0).all(dim=0)
