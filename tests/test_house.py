@@ -34,9 +34,7 @@ DESIGN's table of rooms, as floors."""
 DOORS = {("duetto.experts.pair", "conversion")}
 """`ExpertPair.from_nequip` opens a room above its own when called: where users look for it."""
 
-APART = {
-    *("Bath", "Box", "Case", "ExpertConfig", "Region", "Slab", "Snapshot", "Start", "Surroundings")
-}
+APART = {*("Bath", "Box", "Case", "ExpertConfig", "Region", "Slab", "Snapshot", "Start")}
 """Words that two rooms far from each other have for two things."""
 
 TRAINING = {"nequip", "allegro", "lightning", "hydra", "omegaconf", "e3nn"}

@@ -76,9 +76,9 @@ def between_steps(
     rebuilds = potential.n_rebuilds - before
     if evaluation is not None:
         state = with_evaluation(state, evaluation)
-        due = None if partition.return_within is None else partition.take_due()
-        if due is not None and partition.return_within is not None:
-            state = with_energy_returned(state, due, partition.return_within)
+        within = partition.return_within
+        if within is not None and (due := partition.take_due()) is not None:
+            state = with_energy_returned(state, due, within)
     elif not rebuilds:
         return state
     state = replace(state, e_repartition=partition.e_repartition)

@@ -258,6 +258,9 @@ def _structure_shorthand(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
 
+Structure = Annotated[StructureConfig, BeforeValidator(_structure_shorthand)]
+
+
 _FROM_FILES = ("mace", "metatomic", "nequip")
 """Torch models that are files, unlike chgnet, whose package has its weights."""
 
@@ -300,7 +303,7 @@ class ExpertsConfig(Section):
 class RunConfig(Section):
     """A molecular dynamics run. Paths are relative to the folder of the configuration."""
 
-    structure: Annotated[StructureConfig, BeforeValidator(_structure_shorthand)] = Field(
+    structure: Structure = Field(
         description="The atoms: a file name, or a mapping of file, frame and repeat."
     )
     pair: FilePath | None = Field(

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     PlainValidator,
     ValidationInfo,
@@ -17,7 +16,7 @@ from pydantic import (
 )
 
 from duetto.errors import InputError
-from duetto.run.config import RegionsInWords, StructureConfig, write_structure_out
+from duetto.run.config import RegionsInWords, Structure, write_structure_out
 from duetto.settings.fields import FilePath, Real, Section, Whole
 from duetto.settings.read import read_file
 
@@ -35,10 +34,6 @@ def _crystal(value: Any, info: ValidationInfo) -> str:
     if value.count(":") == 2:
         return value
     return str(Path((info.context or {}).get("folder", "."), Path(value).expanduser()))
-
-
-def _shorthand(value: Any) -> Any:
-    return {"file": value} if isinstance(value, str) else value
 
 
 def _ascending(values: list[float]) -> list[float]:
@@ -147,9 +142,7 @@ class OutputFolder(Section):
 class ValidateConfig(Section):
     """A validation. Paths are relative to the folder of the configuration."""
 
-    structure: Annotated[StructureConfig, BeforeValidator(_shorthand)] = Field(
-        description="The atoms of dynamics and force errors, as in a run."
-    )
+    structure: Structure = Field(description="The atoms of dynamics and force errors, as in a run.")
     pair: FilePath = Field(description="Pair file (*.duetto) with both experts.")
     independent: FilePath | None = Field(None, description="Its twin, trained apart; null: none.")
     regions: RegionsInWords = Field(description="Which atoms of the structure are complex.")

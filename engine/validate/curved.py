@@ -10,8 +10,8 @@ from ase import Atoms
 
 from duetto.experts.base import max_cutoff
 from duetto.validate.case import Case
-from duetto.validate.seam import LARGEST_FORCE, MPA, mixture_terms_of, without_stress
-from duetto.validate.subject import Array, stress_of
+from duetto.validate.seam import LARGEST_FORCE, stresses_of, without_stress
+from duetto.validate.subject import Array
 
 SHAPES = {"sphere": (0, 1, 2), "cylinder": (0, 1)}
 """Axes along which the distance from the complex region's middle is taken."""
@@ -78,14 +78,7 @@ def _shells(
     member = np.floor((distance - radius) / (length / 2)).astype(np.int64)
     member[weights == 1.0] = np.minimum(member[weights == 1.0], -1)
     kinds = np.unique(member)
-    groups = [mixture_terms_of(weights, member == k) for k in kinds]
-    volume = rest.get_volume()
-    stresses = np.array(
-        [
-            stress_of(found, volume * float((member == k).mean())) / MPA
-            for k, found in zip(kinds, case.subject.evaluate_terms(rest, groups), strict=True)
-        ]
-    )
+    stresses = stresses_of(case, rest, weights, [member == k for k in kinds])
     return {
         "interface_stress_mpa": float(np.abs(stresses).max()),
         "shell_stress_mpa": {

@@ -17,7 +17,7 @@ from duetto.partition.guard import Guard, Watch
 from duetto.run.thermo import energy_drift_meV_per_atom_per_ps
 from duetto.validate.case import Case
 from duetto.validate.kept import Run, keep, kept, key_of
-from duetto.validate.statistics import Samples, Surroundings, compared
+from duetto.validate.statistics import Samples, compared
 from duetto.validate.subject import Array
 
 FRICTION_PER_FS = 0.01
@@ -69,9 +69,8 @@ def measure(case: Case) -> dict[str, Any]:
         "guard": _findings(case, weights),
     }
     if settings.seeds > 1:
-        where = Surroundings(np.array(atoms.symbols), atoms.cell.array, atoms.pbc)
         samples = [[run.samples for run in runs] for runs in (mixed, whole)]
-        found["statistics"] = compared(samples[0], samples[1], where, settings.blocks)
+        found["statistics"] = compared(samples[0], samples[1], atoms, settings.blocks)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,20 +68,27 @@ def _layer_stress(case: Case, crystal: Atoms) -> dict[str, Any]:
     weights = half(crystal)
     rest, _ = case.subject.relaxed(crystal, weights, LARGEST_FORCE)
     heights, member = _layers(crystal)
-    groups = [mixture_terms_of(weights, member == k) for k in range(len(heights))]
-    volume = crystal.get_volume()
-    stresses = np.array(
-        [
-            stress_of(found, volume * float((member == k).mean())) / MPA
-            for k, found in enumerate(case.subject.evaluate_terms(rest, groups))
-        ]
-    )
+    stresses = stresses_of(case, rest, weights, [member == k for k in range(len(heights))])
     return {
         "largest": float(np.abs(stresses).max()),
         "height_angstrom": heights.tolist(),
         "lateral": stresses[:, :2].mean(axis=1).tolist(),
         "normal": stresses[:, 2].tolist(),
     }
+
+
+def stresses_of(
+    case: Case, atoms: Atoms, weights: Array, groups: Sequence[npt.NDArray[np.bool_]]
+) -> Array:
+    """(K, 6) MPa, of groups (A,) of centres: their energies' virial over their share of the volume.
+
+    Components are in ASE's order and sign, see `stress_of`.
+    """
+    volume = atoms.get_volume()
+    found = case.subject.evaluate_terms(atoms, [mixture_terms_of(weights, g) for g in groups])
+    return np.array(
+        [stress_of(f, volume * float(g.mean())) / MPA for f, g in zip(found, groups, strict=True)]
+    )
 
 
 def mixture_terms_of(weights: Array, chosen: npt.NDArray[np.bool_]) -> tuple[Term, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ase import units
+from ase import Atoms, units
 
 from duetto.atoms.periodic import pairs_within
 
@@ -53,17 +53,8 @@ class Samples:
         ]
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What the samples do not hold: symbols (A,), cell (3, 3) Å, pbc (3,)."""
-
-    symbols: npt.NDArray[np.str_]
-    cell: Array
-    pbc: npt.NDArray[np.bool_]
-
-
 def compared(
-    mixture: Sequence[Samples], hf: Sequence[Samples], where: Surroundings, blocks: int
+    mixture: Sequence[Samples], hf: Sequence[Samples], atoms: Atoms, blocks: int
 ) -> dict[str, Any]:
     """Every quantity of both, its difference and the difference's standard error.
 
@@ -72,7 +63,7 @@ def compared(
 
     Args:
         mixture, hf: one run per seed.
-        where: what all runs share.
+        atoms: whose symbols, cell and pbc all runs share.
         blocks: pieces of a run.
 
     Returns:
@@ -85,7 +76,7 @@ def compared(
     """
     pieces = [[b for run in runs for b in run.blocks(blocks)] for runs in (mixture, hf)]
     first = mixture[0]
-    kinds = sorted(set(where.symbols.tolist()))
+    kinds = sorted(set(atoms.symbols))
     pairs = list(combinations_with_replacement(kinds, 2))
     edges = np.arange(0.0, FARTHEST + BIN / 2, BIN)
     axes = {
@@ -94,9 +85,9 @@ def compared(
         "displacement": ("time_ps", _lags(pieces[0][0]) * first.every_fs / 1000.0),
     }
     curves = {
-        "pairs": [_distances(b, where, pairs, edges) for b in pieces[0] + pieces[1]],
-        "spectrum": [_spectra(b, where, kinds) for b in pieces[0] + pieces[1]],
-        "displacement": [_displacements(b, where, kinds) for b in pieces[0] + pieces[1]],
+        "pairs": [_distances(b, atoms, pairs, edges) for b in pieces[0] + pieces[1]],
+        "spectrum": [_spectra(b, atoms, kinds) for b in pieces[0] + pieces[1]],
+        "displacement": [_displacements(b, atoms, kinds) for b in pieces[0] + pieces[1]],
     }
     found: dict[str, Any] = {
         "length_ps": len(first.positions) * first.every_fs / 1000.0,
@@ -144,20 +135,21 @@ def _error(mixture: Array, hf: Array) -> Array:
 
 
 def _distances(
-    block: Samples, where: Surroundings, pairs: list[tuple[str, str]], edges: Array
+    block: Samples, atoms: Atoms, pairs: list[tuple[str, str]], edges: Array
 ) -> dict[str, Array]:
     """Neighbors of an atom of the first species per Å, by distance."""
     step = max(1, round(APART_FS / block.every_fs))
     kept = block.positions[::step]
+    symbols = np.array(atoms.symbols)
     counts = {pair: np.zeros(len(edges) - 1) for pair in pairs}
     for positions in kept:
-        found = pairs_within(positions, positions, where.cell, where.pbc, FARTHEST)
+        found = pairs_within(positions, positions, atoms.cell.array, atoms.pbc, FARTHEST)
         apart = found.distance > 0.0  # not the atom itself
-        one, other = where.symbols[found.query], where.symbols[found.point]
+        one, other = symbols[found.query], symbols[found.point]
         for a, b in pairs:
             chosen = apart & (one == a) & (other == b)
             counts[a, b] += np.histogram(found.distance[chosen], edges)[0]
-    number = {kind: int((where.symbols == kind).sum()) for kind, _ in pairs}
+    number = {kind: int((symbols == kind).sum()) for kind, _ in pairs}
     return {f"{a}-{b}": n / (len(kept) * number[a] * BIN) for (a, b), n in counts.items()}
 
 
@@ -169,14 +161,14 @@ def _frequencies(block: Samples) -> Array:
     return np.asarray(np.fft.rfftfreq(_segment(block), block.every_fs) * PER_FS_IN_PER_CM)
 
 
-def _spectra(block: Samples, where: Surroundings, kinds: list[str]) -> dict[str, Array]:
+def _spectra(block: Samples, atoms: Atoms, kinds: list[str]) -> dict[str, Array]:
     """Power of the velocities of each species by Welch's method, of area one."""
     from scipy.signal import welch  # slow to import
 
     frequency = _frequencies(block)
     found = {}
     for kind in kinds:
-        moving = block.velocities[:, where.symbols == kind]
+        moving = block.velocities[:, atoms.symbols == kind]
         power = welch(moving, 1.0 / block.every_fs, nperseg=_segment(block), axis=0)[1]
         total = power.sum(axis=(1, 2))
         found[kind] = total / (total.sum() * (frequency[1] - frequency[0]))
@@ -188,12 +180,12 @@ def _lags(block: Samples) -> npt.NDArray[np.int64]:
     return np.unique(np.linspace(0, len(block.positions) // 2, 26).astype(np.int64))
 
 
-def _displacements(block: Samples, where: Surroundings, kinds: list[str]) -> dict[str, Array]:
+def _displacements(block: Samples, atoms: Atoms, kinds: list[str]) -> dict[str, Array]:
     """Mean square of how far atoms went along periodic directions, over all starts."""
-    along = block.positions @ np.where(where.pbc[:, None], np.eye(3), 0.0).T
+    along = block.positions @ np.where(atoms.pbc[:, None], np.eye(3), 0.0).T
     found = {kind: np.zeros(0) for kind in kinds}
     for lag in _lags(block):
         moved = ((along[lag:] - along[: len(along) - lag]) ** 2).sum(axis=2).mean(axis=0)
         for kind in kinds:
-            found[kind] = np.append(found[kind], moved[where.symbols == kind].mean())
+            found[kind] = np.append(found[kind], moved[atoms.symbols == kind].mean())
     return found

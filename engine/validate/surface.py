@@ -50,7 +50,7 @@ def measure(case: Case) -> dict[str, Any]:
     molecule = _molecule_energy(case, settings)
     rows: dict[str, Any] = {}
     lengths: dict[str, Any] = {}
-    relaxed: dict[tuple[str, str], Atoms] = {}
+    relaxed: dict[tuple[str, str], tuple[Atoms, Array]] = {}
     clean: dict[bytes, float] = {}
     for site in settings.sites:
         start = on_site(case, settings, site)
@@ -63,7 +63,7 @@ def measure(case: Case) -> dict[str, Any]:
                 clean[key] = case.subject.relaxed(bare, weights[:n_slab], LARGEST_FORCE)[1]
             held = _held(start, n_slab)
             rest, energy = case.subject.relaxed(held, weights, LARGEST_FORCE)
-            relaxed[site, who] = rest
+            relaxed[site, who] = rest, weights
             rows.setdefault(site, {})[who] = energy - clean[key] - molecule
             lengths.setdefault(site, {})[who] = _lengths(rest, n_slab)
         rows[site]["difference_mev"] = 1e3 * (rows[site]["mixture"] - rows[site]["hf"])
@@ -173,29 +173,29 @@ def _lengths(atoms: Atoms, n_slab: int) -> dict[str, float]:
 
 
 def _barrier(
-    case: Case, settings: SurfaceConfig, relaxed: dict[tuple[str, str], Atoms]
+    case: Case, settings: SurfaceConfig, relaxed: dict[tuple[str, str], tuple[Atoms, Array]]
 ) -> dict[str, Any]:
     if settings.path is None:
         return {}
     barriers: dict[str, Any] = {"path": list(settings.path), "images": {}}
     for who in WHO:
-        ends = [relaxed[site, who].copy() for site in settings.path]
-        energies = path_energies(case, settings, ends, who)
+        (first, weights), (last, _) = (relaxed[site, who] for site in settings.path)
+        energies = path_energies(case, (first, last), weights, settings.images, who)
         barriers["images"][who] = (energies - energies[0]).tolist()
         barriers[who] = float(energies.max() - energies[0])
     barriers["difference_mev"] = 1e3 * (barriers["mixture"] - barriers["hf"])
     return {"diffusion_barrier_ev": barriers}
 
 
-def path_energies(case: Case, settings: SurfaceConfig, ends: list[Atoms], who: str) -> Array:
-    """Energies (images + 2,) in eV of the path of least energy between the ends.
+def path_energies(
+    case: Case, ends: tuple[Atoms, Atoms], weights: Array, number: int, who: str
+) -> Array:
+    """Energies (number + 2,) in eV of the path of least energy between the ends.
 
     Raises:
         RunStopped: the images do not come to rest.
     """
-    weights = weights_on(case, settings, on_site(case, settings, settings.path[0]), who)  # type: ignore[index]
-    first, last = ends
-    images = [first, *(first.copy() for _ in range(settings.images)), last]
+    images = [ends[0].copy() for _ in range(number + 1)] + [ends[1].copy()]
     for image in images:
         image.set_constraint()
         image.calc = case.subject.calculator(image, weights)

@@ -87,6 +87,15 @@ class WorkList:
     tile: int
 
 
+def work_lists(edges: PackedEdgeRows, index: int) -> list[WorkList]:
+    """The packs of expert `index`, 0 or 1, a list for every tile."""
+    K = len(EDGE_TILES)
+    return [
+        WorkList(edges.work[key], edges.work_count[key], edges.work_capacity[key], tile)
+        for key, tile in zip(range(index * K, (index + 1) * K), EDGE_TILES, strict=True)
+    ]
+
+
 def packs_of_one(rows: Tensor) -> Tensor:
     """(C, SLOTS) int32, each of the `rows` (C,) int32 in a pack of its own."""
     return torch.nn.functional.pad(rows[:, None], (0, SLOTS - 1), value=-1)
@@ -154,12 +163,7 @@ class ExpertKernels:
             index: 0 or 1.
             energies, gradients: OUTPUT, see `evaluate_rows`.
         """
-        K = len(EDGE_TILES)
-        work = [
-            WorkList(edges.work[key], edges.work_count[key], edges.work_capacity[key], tile)
-            for key, tile in zip(range(index * K, (index + 1) * K), EDGE_TILES, strict=True)
-        ]
-        self.evaluate_rows(edges, work, energies, gradients)
+        self.evaluate_rows(edges, work_lists(edges, index), energies, gradients)
 
     def evaluate_rows(
         self, edges: EdgeRows, work: Sequence[WorkList], energies: Tensor, gradients: Tensor

@@ -15,12 +15,12 @@ from duetto.kernels.constants import COULOMB, ZBL_LENGTH, ZBL_POWER
 from duetto.kernels.linear import COMPRESSION, LinearForm, MomentLayout, gradient_entries
 from duetto.kernels.triton import linear as kernels
 from duetto.kernels.triton.expert_launch import (
-    EDGE_TILES,
     EdgeRows,
     PackedEdgeRows,
     WorkList,
     check_arguments,
     interpreted,
+    work_lists,
 )
 
 LAUNCH = {"num_warps": 1, "num_stages": 1, "enable_fp_fusion": True}
@@ -132,12 +132,7 @@ class LinearKernels:
 
         See `duetto.kernels.triton.mixture.DeviceExpert`.
         """
-        K = len(EDGE_TILES)
-        work = [
-            WorkList(edges.work[key], edges.work_count[key], edges.work_capacity[key], tile)
-            for key, tile in zip(range(index * K, (index + 1) * K), EDGE_TILES, strict=True)
-        ]
-        self.evaluate_rows(edges, work, energies, gradients)
+        self.evaluate_rows(edges, work_lists(edges, index), energies, gradients)
 
     def evaluate_rows(
         self, edges: EdgeRows, work: Sequence[WorkList], energies: Tensor, gradients: Tensor

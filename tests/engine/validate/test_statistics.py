@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from duetto.validate.statistics import Samples, Surroundings, compared
+from duetto.validate.statistics import Samples, compared
 
 EVERY_FS = 2.0
 TIMES = np.arange(4000) * EVERY_FS
@@ -31,9 +31,9 @@ def oscillating(seed: int, amplitude: float) -> Samples:
 @pytest.fixture(scope="module")
 def found():
     atoms = bulk("Pt", "fcc", a=4.0, cubic=True) * (2, 2, 2)
-    where = Surroundings(np.array(atoms.symbols), atoms.cell.array, np.array([True, True, False]))
+    atoms.pbc = (True, True, False)
     mixture = [oscillating(s, 0.02) for s in (1, 2)]
-    return compared(mixture, [oscillating(s, 0.04) for s in (3, 4)], where, 4)
+    return compared(mixture, [oscillating(s, 0.04) for s in (3, 4)], atoms, 4)
 
 
 def test_the_spectrum_is_one_line_of_area_one(found):
