@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import ase.io
 import numpy as np
 import pytest
-import torch
 from ase.build import bulk
 
 from duetto.errors import InputError
@@ -23,6 +17,7 @@ from duetto.run.checkpoint import load_checkpoint
 from duetto.run.files import CHECKPOINT, SUMMARY, THERMO, TRAJECTORY
 from duetto.run.run import run
 from duetto.run.thermo import read_thermo
+from tests.engine.run.killed import run_and_kill
 from tests.pairs import mismatched_pair
 
 CONFIG = """
@@ -115,24 +110,8 @@ def test_killed_in_the_middle_of_a_ramp_it_is_the_same_run(folder: Path, partiti
     if partition != "follow":
         settings += ["regions.update.ramp=60"]
     (folder / "run.yaml").write_text(CONFIG.replace("{regions}", PARTITIONS[partition]))
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys, torch; from duetto.cli.main import main; "
-            f"torch.set_num_threads({torch.get_num_threads()}); sys.exit(main(sys.argv[1:]))",
-            *("run", str(folder / "run.yaml"), f"output.dir={folder / 'killed'}", *settings),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    thermo, began = folder / "killed" / THERMO, time.monotonic()
-    while not thermo.exists() or thermo.read_bytes().count(b"\n") < 24:
-        assert process.poll() is None
-        assert time.monotonic() - began < 300
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    words = [str(folder / "run.yaml"), f"output.dir={folder / 'killed'}", *settings]
+    run_and_kill(words, folder / "killed" / THERMO, 24)
 
     state, record = load_checkpoint(folder / "killed" / CHECKPOINT)
     assert state.step >= 20

@@ -1,15 +1,8 @@
 """The loop on two real experts: what the toy cannot show."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import ase.io
 import numpy as np
 import pytest
-import torch
 from ase import units
 from ase.build import bulk
 
@@ -19,6 +12,7 @@ from duetto.md import initial_state
 from duetto.potential.mixture import Potential
 from duetto.run.folder import THERMO, TRAJECTORY
 from duetto.run.thermo import read_thermo
+from tests.engine.run.killed import run_and_kill
 from tests.pairs import mismatched_pair
 
 CONFIG = """
@@ -63,25 +57,8 @@ def output(folder, name):
 
 def test_killed_from_outside_and_resumed_it_is_the_same_run(folder):
     config = str(folder / "run.yaml")
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys, torch; from duetto.cli.main import main; "
-            f"torch.set_num_threads({torch.get_num_threads()}); sys.exit(main(sys.argv[1:]))",
-            *("run", config, "output.dir=killed", "stages.1.steps=1000000"),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     thermo = folder / "killed" / THERMO
-    began = time.monotonic()
-    while not thermo.exists() or thermo.read_bytes().count(b"\n") < 80:
-        assert process.poll() is None
-        assert time.monotonic() - began < 300
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    run_and_kill([config, "output.dir=killed", "stages.1.steps=1000000"], thermo, 80)
 
     # Both end 40 steps after the kill, whenever it came.
     end = f"stages.1.steps={int(read_thermo(thermo)['step'][-1]) - 60 + 40}"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from duetto.frontends.lammps.build import COMPILERS
 from duetto.frontends.lammps.library import mpich_files
+from tests.pairs import mismatched_pair
 
 ROOT = Path(__file__).parents[4]
 
@@ -31,6 +34,39 @@ def launcher() -> str:
     if found is None:
         pytest.skip("there is no mpiexec")
     return found
+
+
+AGREE = ("forces_ev_per_angstrom", "energy_ev_per_atom", "energies_ev", "pressure_gpa")
+"""What a comparison with the engine in one process finds apart."""
+
+
+def require_agreement(result: dict[str, Any], n_ranks: int) -> None:
+    """In float64, on so many ranks."""
+    assert result["ranks"] == n_ranks
+    assert result["agree"], result
+    for name in AGREE:
+        assert result[name] < 1e-10, (name, result)
+
+
+def found_on_ranks(
+    worker: tuple[str, ...], parts: dict[int, tuple[str, ...]], folders: pytest.TempPathFactory
+) -> dict[int, Any]:
+    """What each number of ranks has found; one start each serves all tests of a module."""
+    results = {}
+    for n_ranks, words in parts.items():
+        done = with_pair_on(folders.mktemp(f"ranks{n_ranks}"), n_ranks, *worker, parts=words)
+        assert done.returncode == 0, done.stderr
+        results[n_ranks] = json.loads(done.stdout)
+    return results
+
+
+def with_pair_on(
+    folder: Path, n_ranks: int, *worker: str, parts: tuple[str, ...]
+) -> subprocess.CompletedProcess[str]:
+    """A worker on ranks, given a pair and its parts."""
+    # Repulsive cores keep hot atoms apart, whatever the random weights say.
+    mismatched_pair(zbl=True).save(folder / "p.duetto")
+    return on_ranks(n_ranks, *worker, str(folder / "p.duetto"), *parts)
 
 
 def on_ranks(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.engine.frontends.lammps.mpi import needs_compiler, needs_lammps, on_ranks
-from tests.pairs import mismatched_pair
+from tests.engine.frontends.lammps.mpi import (
+    found_on_ranks,
+    needs_compiler,
+    needs_lammps,
+    require_agreement,
+    with_pair_on,
+)
 
 pytestmark = [needs_lammps, needs_compiler]
 WORKER = ("-m", "tests.engine.frontends.lammps.followed")
@@ -21,21 +25,10 @@ PARTS = {
 CASES = ("border", "boundary", "static", "images", "triclinic", "empty_ranks", "everywhere")
 
 
-def run_on(folder: Path, n_ranks: int, *parts: str) -> Any:
-    # Repulsive cores keep hot atoms apart, whatever the random weights say.
-    mismatched_pair(zbl=True).save(folder / "p.duetto")
-    return on_ranks(n_ranks, *WORKER, str(folder / "p.duetto"), *parts)
-
-
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
     """What each number of ranks has found; one start each serves all tests."""
-    results = {}
-    for n_ranks, parts in PARTS.items():
-        done = run_on(tmp_path_factory.mktemp(f"ranks{n_ranks}"), n_ranks, *parts)
-        assert done.returncode == 0, done.stderr
-        results[n_ranks] = json.loads(done.stdout)
-    return results
+    return found_on_ranks(WORKER, PARTS, tmp_path_factory)
 
 
 @pytest.mark.parametrize("n_ranks", PARTS)
@@ -43,10 +36,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
 def test_everything_agrees(found: dict[int, Any], n_ranks: int, case: str) -> None:
     """Seeds on several ranks, across the boundary, with images, in every kind of box."""
     result = found[n_ranks]["at_once"][case]
-    assert result["ranks"] == n_ranks
-    assert result["agree"], result
-    for name in ("forces_ev_per_angstrom", "energy_ev_per_atom", "energies_ev", "pressure_gpa"):
-        assert result[name] < 1e-10, (name, result)
+    require_agreement(result, n_ranks)
     assert result["per_atom_virial"] < 1e-10
 
 
@@ -82,7 +72,7 @@ def test_a_molecule_flies_across_ranks(found: dict[int, Any]) -> None:
 
 def test_a_rank_that_fails_ends_all(tmp_path: Path) -> None:
     """The others wait for what its weights do to their seeds."""
-    done = run_on(tmp_path, 2, "broken")
+    done = with_pair_on(tmp_path, 2, *WORKER, parts=("broken",))
     assert done.returncode == 1
     assert "ZeroDivisionError: the last rank divides" in done.stderr
     assert done.stderr.count("duetto:") == 1

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
-from tests.engine.frontends.lammps.mpi import needs_compiler, needs_lammps, on_ranks
-from tests.pairs import mismatched_pair
+from tests.engine.frontends.lammps.mpi import (
+    found_on_ranks,
+    needs_compiler,
+    needs_lammps,
+    require_agreement,
+)
 
 pytestmark = [needs_lammps, needs_compiler]
 WORKER = ("-m", "tests.engine.frontends.lammps.comparison")
@@ -23,15 +26,7 @@ CASES = ("cubic", "triclinic", "left_handed", "slab", "tiny", "empty_ranks", "cl
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
     """What each number of ranks has found; one start each serves all tests."""
-    results = {}
-    for n_ranks, parts in PARTS.items():
-        folder = tmp_path_factory.mktemp(f"ranks{n_ranks}")
-        # Repulsive cores keep hot atoms apart, whatever the random weights say.
-        mismatched_pair(zbl=True).save(folder / "p.duetto")
-        done = on_ranks(n_ranks, *WORKER, str(folder / "p.duetto"), *parts)
-        assert done.returncode == 0, done.stderr
-        results[n_ranks] = json.loads(done.stdout)
-    return results
+    return found_on_ranks(WORKER, PARTS, tmp_path_factory)
 
 
 @pytest.mark.parametrize("n_ranks", PARTS)
@@ -39,10 +34,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
 def test_everything_agrees(found: dict[int, Any], n_ranks: int, case: str) -> None:
     """Forces, energies, pressure, in every kind of box, with and without a blend."""
     result = found[n_ranks]["at_once"][case]
-    assert result["ranks"] == n_ranks
-    assert result["agree"], result
-    for name in ("forces_ev_per_angstrom", "energy_ev_per_atom", "energies_ev", "pressure_gpa"):
-        assert result[name] < 1e-10, (name, result)
+    require_agreement(result, n_ranks)
 
 
 def test_some_ranks_had_no_atoms(found: dict[int, Any]) -> None:
