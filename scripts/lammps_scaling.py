@@ -11,7 +11,6 @@ one process first, and stops where they differ.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -26,6 +25,7 @@ from ase.build import bulk
 
 from duetto.environment import describe_machine, package_versions
 from duetto.frontends.lammps.library import mpich_files
+from duetto.measure.bench.rows import append_records
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIR = ROOT / "examples" / "ptco" / "ptco.duetto"
@@ -49,7 +49,7 @@ def main() -> None:
         for row in rows:
             print(json.dumps(row), flush=True)
         if args.csv:
-            _append(args.csv, rows)
+            append_records(args.csv, list(rows[0]), rows)
 
 
 def _cases(atoms: list[int], ranks: list[int]) -> Iterator[tuple[str, int, int]]:
@@ -157,15 +157,6 @@ def _row(
         "commit": commit.stdout.strip(),
         **{f"version_{name}": value for name, value in versions.items()},
     }
-
-
-def _append(path: Path, rows: list[dict[str, Any]]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":
