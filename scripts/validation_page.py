@@ -20,7 +20,6 @@ from duetto.validate.pictures import draw_pictures
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 COMMAND = "duetto validate examples/ptco/validate.yaml"
-"""Where `--command` does not say otherwise."""
 
 
 def main() -> None:
@@ -29,19 +28,19 @@ def main() -> None:
     parser.add_argument("results", type=Path, metavar="DIR", help="output.dir of the validation")
     parser.add_argument("page", type=Path, metavar="PAGE", help="the Markdown page")
     parser.add_argument("--commit", help="that computed it; default: that of the checkout")
-    parser.add_argument("--command", default=COMMAND, help="what computed it")
+    parser.add_argument("--words", default="", help="KEY=VALUE … behind the configuration")
     args = parser.parse_args()
     report = json.loads((args.results / "validate.json").read_text(encoding="utf-8"))
     text = args.page.read_text(encoding="utf-8")
     commit = args.commit or _commit()
-    atomic_write(args.page, with_tables(text, report, commit, args.command))
+    atomic_write(args.page, with_tables(text, report, commit, args.words))
     images = args.page.parent / "images"
     images.mkdir(exist_ok=True)
     for name in draw_pictures(report):
         atomic_write(images / f"validation_{name}", (args.results / name).read_bytes())
 
 
-def with_tables(text: str, report: dict[str, Any], commit: str, command: str = COMMAND) -> str:
+def with_tables(text: str, report: dict[str, Any], commit: str, words: str = "") -> str:
     """The page with the report's tables between its marks.
 
     Raises:
@@ -51,9 +50,11 @@ def with_tables(text: str, report: dict[str, Any], commit: str, command: str = C
     _, after = rest.split(END)
     versions = ", ".join(f"{name} {report['versions'][name]}" for name in ("torch", "numpy", "ase"))
     origin = (
-        f"By `{command}`, seed {report['seed']}, commit {commit}, {versions}; "
+        f"By `{COMMAND}`, seed {report['seed']}, commit {commit}, {versions}; "
         f"`{report['pair']}` has the hash {report['content_hash'][:12]}."
     )
+    if words:
+        origin += f" Behind the configuration: `{words}`."
     parts = [origin, tables(report), certificates(report)]
     return f"{before}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}{after}"
 
