@@ -54,13 +54,8 @@ def follow_seeds(
         lengths: (2,) float64, core and width, Å.
         q: (A,) float64 INOUT.
     """
-    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    mask = row < n_rows
-    atom = tl.load(atoms + row, mask=mask, other=0)
-    begin = tl.load(first + row, mask=mask, other=0)
-    count = tl.load(first + row + 1, mask=mask, other=0) - begin
+    atom, begin, count, left, mask = _rows_of(atoms, first, q, n_rows, BLOCK)
     core, width = tl.load(lengths), tl.load(lengths + 1)
-    left = tl.load(q + atom, mask=mask, other=0.0)
     for k in range(tl.max(count, 0)):
         near = mask & (k < count)
         dx, dy, dz, _ = _from_seed(positions, atom, seeds, offsets, begin + k, near)
@@ -96,14 +91,8 @@ def pull_on_seeds(
         virials: (programs, 6) float64 OUTPUT, −dE/dε as xx, yy, zz, yz, xz, xy, eV.
         flags: INOUT, FORCE_RANGE.
     """
-    program = tl.program_id(0)
-    row = program * BLOCK + tl.arange(0, BLOCK)
-    mask = row < n_rows
-    atom = tl.load(atoms + row, mask=mask, other=0)
-    begin = tl.load(first + row, mask=mask, other=0)
-    count = tl.load(first + row + 1, mask=mask, other=0) - begin
+    atom, begin, count, left, mask = _rows_of(atoms, first, q, n_rows, BLOCK)
     core, width = tl.load(lengths), tl.load(lengths + 1)
-    left = tl.load(q + atom, mask=mask, other=0.0)
     energy = tl.load(difference + atom, mask=mask, other=0.0)
     zero = tl.zeros((BLOCK,), tl.int64)
     own_x, own_y, own_z = zero, zero, zero
@@ -131,13 +120,24 @@ def pull_on_seeds(
         own_x, own_y, own_z = own_x + ux, own_y + uy, own_z + uz
         _add(forces + seed.to(tl.int64) * 3, -ux, -uy, -uz, near)
     _add(forces + atom.to(tl.int64) * 3, own_x, own_y, own_z, mask)
-    v = virials + program.to(tl.int64) * 6
+    v = virials + tl.program_id(0).to(tl.int64) * 6
     tl.store(v, tl.sum(xx, 0))
     tl.store(v + 1, tl.sum(yy, 0))
     tl.store(v + 2, tl.sum(zz, 0))
     tl.store(v + 3, tl.sum(yz, 0))
     tl.store(v + 4, tl.sum(xz, 0))
     tl.store(v + 5, tl.sum(xy, 0))
+
+
+@triton.jit
+def _rows_of(atoms, first, q, n_rows, BLOCK: tl.constexpr):
+    """This program's atoms, where the seeds of each begin, how many it has, its q, which exist."""
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = row < n_rows
+    atom = tl.load(atoms + row, mask=mask, other=0)
+    begin = tl.load(first + row, mask=mask, other=0)
+    count = tl.load(first + row + 1, mask=mask, other=0) - begin
+    return atom, begin, count, tl.load(q + atom, mask=mask, other=0.0), mask
 
 
 @triton.jit
