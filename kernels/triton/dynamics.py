@@ -340,6 +340,11 @@ class Dynamics:
             BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
         )  # fmt: skip
 
+    @property
+    def _captures(self) -> bool:
+        """Whether steps and rebuilds are replayed from graphs."""
+        return self.positions.is_cuda and self.mixture.capturable
+
     def _launch_step(self) -> None:
         """Replay the graph of a step; the first step after a change of buffers is launched as is.
 
@@ -347,7 +352,7 @@ class Dynamics:
         launch is recorded by anybody, and only there virials are computed.
         """
         self.mixture.want_virials(self._launched + 1 == self._end)
-        if not (self.positions.is_cuda and self.mixture.capturable):
+        if not self._captures:
             self._step()
         elif self._captured != self.mixture.generation:
             self._graphs = None
@@ -358,7 +363,7 @@ class Dynamics:
             self._both_graphs()[0].replay()
 
     def _launch_rebuild(self) -> None:
-        if self.positions.is_cuda and self._captured == self.mixture.generation:
+        if self._captures and self._captured == self.mixture.generation:
             self._both_graphs()[1].replay()
             self.neighbors.n_rebuilds += 1
         else:
@@ -371,9 +376,11 @@ class Dynamics:
         if self._graphs is None:
             rebuilds = self.neighbors.n_rebuilds
             step, rebuild = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-            with torch.cuda.graph(step):
+            # Another thread, the guard's, may wait for an event of the device meanwhile. By default
+            # CUDA takes that for a mistake and gives the capture up.
+            with torch.cuda.graph(step, capture_error_mode="thread_local"):
                 self._step()
-            with torch.cuda.graph(rebuild):
+            with torch.cuda.graph(rebuild, capture_error_mode="thread_local"):
                 self.neighbors.rebuild(self.positions)
             self.neighbors.n_rebuilds = rebuilds
             self._graphs = step, rebuild
