@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -13,22 +12,10 @@ from torch import Tensor
 
 from duetto.errors import RunStopped
 from duetto.md.state import BOLTZMANN_EV_PER_K, State
-from duetto.potential.base import Bath, Propagating, Start
+from duetto.potential.base import Bath, Start
 
 if TYPE_CHECKING:
     from duetto.kernels.triton.dynamics import Rebuild, Snapshot
-
-_log = logging.getLogger("duetto")
-
-
-def stays_on_device(potential: Any) -> bool:
-    """Whether `DeviceStage` can advance states of this potential."""
-    if not isinstance(getattr(potential, "backend", None), Propagating):
-        return False
-    if not potential.takes_steps_on_device:
-        _log.info("the host takes every step, since weights follow atoms")
-        return False
-    return True
 
 
 def on_host(state: State) -> State:

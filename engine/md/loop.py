@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from duetto.errors import InputError, RunStopped
-from duetto.md.device import DeviceStage, PendingState, on_host, stays_on_device
+from duetto.md.device import DeviceStage, PendingState, on_host
 from duetto.md.integrators import langevin_baoab, velocity_verlet
 from duetto.md.limits import Limits, check
 from duetto.md.nose_hoover import nose_hoover
@@ -223,7 +223,7 @@ def _may_stay_on_device(
     stages: Sequence[Stage],
     partition: KeptPartition | None,
 ) -> bool:
-    if not stays_on_device(potential):
+    if not potential.takes_steps_on_device:
         return False
     if not all(stage.has_device_form for stage in stages):
         _log.info("the host takes every step, since a stage here is none of the device's")

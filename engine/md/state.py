@@ -32,6 +32,10 @@ class DrivingPotential(Protocol):
     weights: Any
     n_rebuilds: int
 
+    @property
+    def takes_steps_on_device(self) -> bool:
+        """Whether `duetto.md.device.DeviceStage` can advance its states."""
+
     def evaluate(self, positions: Tensor, cell: Tensor) -> Evaluation:
         """Energy, forces and virial at `positions` (A, 3) in `cell` (3, 3), Å.
 

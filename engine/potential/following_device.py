@@ -7,6 +7,7 @@ every step, and turns the list of seeds about at every rebuild.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +24,16 @@ from duetto.potential.mixture import with_known_centres
 from duetto.potential.terms import mixture_terms
 
 Array = NDArray[Any]
+_log = logging.getLogger("duetto")
 
 
 class DeviceFollowingPotential(FollowingPotential):
     """`FollowingPotential` on the triton backend; see there for the arguments."""
 
-    takes_steps_on_device = False
+    @property
+    def takes_steps_on_device(self) -> bool:
+        """Never: the backend's propagator knows nothing of weights that follow atoms."""
+        return False
 
     @property
     def weights(self) -> Array:
@@ -42,6 +47,7 @@ class DeviceFollowingPotential(FollowingPotential):
     def _require_backend(self) -> None:
         if self.backend.name != "triton":
             raise InputError(f"backend {self.backend.name}: use FollowingPotential")
+        _log.info("the host takes every step, since weights follow atoms")
 
     def set_weights(self, weights: ArrayLike, active: Any = None, ahead: Any = None) -> None:
         """Change the weights that do not move; the list is built anew at the next evaluation."""

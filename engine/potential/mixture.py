@@ -54,7 +54,6 @@ class Potential:
     """Experts as one potential for one set of atoms.
 
     Attributes:
-        takes_steps_on_device: whether its backend's propagator, where it has one, knows its energy.
         pair: the experts.
         species: chemical symbol of every atom.
         precision: what matrix products are computed in, see `choice.precision_of`.
@@ -63,8 +62,6 @@ class Potential:
         neighbor_list: the list in use.
         ahead: what `evaluate` found last by the weights of the next step, where those are known.
     """
-
-    takes_steps_on_device = True
 
     @in_plain_torch
     def __init__(
@@ -255,6 +252,11 @@ class Potential:
         """Build the neighbour list around these positions."""
         self.neighbor_list.rebuild(positions, cell)
         self.n_rebuilds += 1
+
+    @property
+    def takes_steps_on_device(self) -> bool:
+        """Whether there is a `propagator`, which can go on from one step to the next by itself."""
+        return isinstance(self.backend, Propagating)
 
     def propagator(self, start: Start, timestep_fs: float, bath: Bath | None = None) -> Any:
         """Dynamics on the backend's device from `start`; see `duetto.potential.base.Propagating`.

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from duetto.errors import InputError
-from duetto.potential.base import Evaluation, Propagating
+from duetto.potential.base import Evaluation
 from duetto.potential.following import FollowingPotential
 from duetto.potential.mixture import Potential, Term
 from duetto.potential.terms import checked_weights, mixture_terms
@@ -99,7 +99,7 @@ def _low_everywhere(potential: Potential) -> list[Term]:
 
 
 def _require_host_steps(potential: Potential) -> None:
-    if isinstance(potential.backend, Propagating):
+    if potential.takes_steps_on_device:
         raise InputError(
             f"multiple_timestep: the backend {potential.backend.name} has no multiple time steps "
             "yet; use device: cpu, or backend: reference"

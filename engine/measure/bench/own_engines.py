@@ -11,7 +11,7 @@ from duetto.measure.bench.edges import Counts, mixture_edges
 from duetto.measure.bench.force_check import check_with_reference, tensors
 from duetto.measure.bench.settings import Array, BenchSettings, Candidate, Case, Step
 from duetto.partition.regions import Partition
-from duetto.potential.base import Propagating, Start
+from duetto.potential.base import Start
 from duetto.potential.mixture import Potential
 
 
@@ -95,7 +95,7 @@ def _step_of(potential: Potential, positions: Tensor, cell: Tensor) -> Step:
     for the host launches kernel after kernel and copies results, and small systems would show that
     alone. Its timestep is 0, so that the atoms stay where they are.
     """
-    if not isinstance(potential.backend, Propagating):
+    if not potential.takes_steps_on_device:
         return lambda: potential.evaluate(positions, cell)
     forces = potential.evaluate(positions, cell).forces
     at_rest, ones = torch.zeros_like(positions), torch.ones_like(positions[:, 0])

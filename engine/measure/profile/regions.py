@@ -211,6 +211,8 @@ def _jobs(potential: Potential) -> dict[str, ExpertWork]:
 class _KnownForces:
     """A potential that has its answer ready: what then takes time is the integrator."""
 
+    takes_steps_on_device = False
+
     def __init__(self, potential: Potential, evaluation: Evaluation) -> None:
         self.weights = potential.weights
         self.n_rebuilds = 0

@@ -13,7 +13,6 @@ from torch import Tensor
 from duetto.errors import RunStopped
 from duetto.experts.pair import ExpertPair
 from duetto.kernels.triton import flags as flag
-from duetto.md.device import stays_on_device
 from duetto.md.limits import Limits
 from duetto.md.loop import NVE, Langevin, Stage, run_md
 from duetto.md.state import State, initial_state
@@ -257,7 +256,7 @@ def test_host_backends_do_not_stay_on_a_device() -> None:
     atoms = some("triclinic", 5)
     pair = covered_by_torch()
     p = Potential(pair, list(atoms.symbols), np.ones(5), atoms.pbc, backend="torch")
-    assert not stays_on_device(p)
+    assert not p.takes_steps_on_device
 
 
 def test_an_evaluation_that_was_given_up_does_not_stop_a_run() -> None:

@@ -12,7 +12,7 @@ import pytest
 from duetto.errors import RunStopped
 from duetto.md import NVE, Limits, initial_state, loop, run_md
 from duetto.md.state import State
-from tests.engine.md.toy import argon, lj_potential
+from tests.engine.md.toy import Pairs, argon, lj_potential
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Stage(NVE):
 
 @pytest.fixture(autouse=True)
 def _stays_on_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "stays_on_device", lambda potential: True)
+    monkeypatch.setattr(Pairs, "takes_steps_on_device", True)
 
 
 def run(*stages: NVE, every: int) -> Iterator[State]:

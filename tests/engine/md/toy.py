@@ -47,6 +47,8 @@ def lennard_jones(r, epsilon=LJ["epsilon"], sigma=LJ["sigma"], cutoff=LJ["cutoff
 class Pairs:
     """A pair potential with a Verlet list whose order depends on where it was built."""
 
+    takes_steps_on_device = False
+
     def __init__(self, weights, pbc, energy_and_slope, *, cutoff, skin=0.4, dtype=torch.float32):
         self.weights = np.array(weights, dtype=np.float64)
         self.pbc = np.array(pbc)

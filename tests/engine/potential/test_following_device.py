@@ -14,7 +14,6 @@ from duetto.errors import InputError
 from duetto.experts.allegro.architecture import MLPShape
 from duetto.experts.pair import ExpertPair
 from duetto.md import NVE, Limits, initial_state, run_md
-from duetto.md.device import stays_on_device
 from duetto.potential.following import Following, FollowingPotential
 from duetto.potential.following_device import DeviceFollowingPotential
 from duetto.potential.kinds import following_kind
@@ -105,7 +104,7 @@ def test_a_run_is_that_of_the_cpu_and_the_host_takes_every_step() -> None:
     last = []
     for p in (on_triton(pair, atoms), on_cpu(pair, atoms)):
         device = DEVICE if p.backend.name == "triton" else "cpu"
-        assert not stays_on_device(p)
+        assert not p.takes_steps_on_device
         state = initial_state(atoms, p, temperature_K=600.0, seed=2, device=device)
         stages = [NVE(4)]
         *_, state = run_md(state, p, stages, timestep_fs=1.0, limits=Limits(None, None), every=4)

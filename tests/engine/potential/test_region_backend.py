@@ -12,7 +12,6 @@ from duetto.errors import InputError
 from duetto.experts.base import Edges
 from duetto.experts.pair import ExpertPair
 from duetto.experts.torch_model import TorchExpert
-from duetto.md.device import stays_on_device
 from duetto.potential.base import Propagating
 from duetto.potential.mixture import Potential
 from duetto.potential.region_backend import RegionBackend
@@ -32,7 +31,7 @@ def test_steps_are_not_left_to_a_device_that_knows_only_the_local_experts() -> N
     assert isinstance(made.backend, RegionBackend)
     made.backend.local.propagator = lambda *_: None  # it takes steps by itself, as on a GPU
     assert isinstance(made.backend.local, Propagating)
-    assert not stays_on_device(made)
+    assert not made.takes_steps_on_device
 
 
 def test_edges_alone_are_refused_with_the_reason() -> None:

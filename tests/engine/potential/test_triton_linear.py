@@ -10,7 +10,6 @@ import torch
 from ase import Atoms
 
 from duetto.experts.pair import ExpertPair
-from duetto.md.device import stays_on_device
 from duetto.md.limits import Limits
 from duetto.md.loop import NVE, run_md
 from duetto.md.state import State, initial_state
@@ -68,7 +67,7 @@ def test_species_unknown_to_lf_add_nothing_to_it() -> None:
 def run(every: int) -> list[State]:
     atoms = some("isolated_atoms")
     p = potential(atoms, blended(atoms), two_linear(), skin=1.5)
-    assert stays_on_device(p)
+    assert p.takes_steps_on_device
     state = initial_state(atoms, p, temperature_K=300.0, seed=1, device=p.device)
     limits = Limits(temperature_K=1e6, energy_drift_meV_per_atom=1e6)
     return list(run_md(state, p, [NVE(4)], timestep_fs=1.0, limits=limits, every=every))
