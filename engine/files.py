@@ -10,8 +10,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from duetto.errors import InputError
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def require_file(path: str | os.PathLike[str], what: str, where: str = "") -> None:
+    """Refuse what is no file.
+
+    Args:
+        path: of the file.
+        what: it should be: "pair file".
+        where: it is named, before the path in the message: "run.yaml: pair: ".
+
+    Raises:
+        InputError: there is nothing, or a folder.
+    """
+    if Path(path).is_dir():
+        raise InputError(f"{where}{path}: is a folder; name the {what} in it")
+    if not Path(path).is_file():
+        raise InputError(f"{where}{path}: no such {what}")
 
 
 def atomic_write(path: str | os.PathLike[str], content: bytes | str) -> None:

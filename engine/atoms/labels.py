@@ -20,8 +20,9 @@ from ase import Atoms
 from ase.io.formats import filetype
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from duetto.atoms.unreadable import require_file, unreadable
+from duetto.atoms.unreadable import unreadable
 from duetto.errors import InputError
+from duetto.files import require_file
 from duetto.settings.values import shown, suggestion
 
 Array = npt.NDArray[np.float64]

@@ -16,8 +16,9 @@ from ase.constraints import FixAtoms
 from duetto.atoms.describe import name_in
 from duetto.atoms.geometry import AXES, check_geometry_of
 from duetto.atoms.periodic import nearest
-from duetto.atoms.unreadable import require_file, unreadable
+from duetto.atoms.unreadable import unreadable
 from duetto.errors import InputError
+from duetto.files import require_file
 from duetto.settings.values import suggestion
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from duetto.errors import InputError
 
@@ -17,18 +16,6 @@ _WORDS = (
     (r"codec can't decode byte", "it is no text"),
 )
 """What the readers say for one common mistake each, and what that means."""
-
-
-def require_file(path: Path, what: str) -> None:
-    """Refuse what is no file.
-
-    Raises:
-        InputError: there is nothing, or a folder.
-    """
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; name the {what} in it")
-    if not path.is_file():
-        raise InputError(f"{path}: no such {what}")
 
 
 def unreadable(where: str, error: Exception) -> InputError:

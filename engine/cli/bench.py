@@ -87,6 +87,7 @@ def _register_output(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print; return the exit code."""
     from duetto.errors import InputError
+    from duetto.files import require_file
 
     if args.threads is not None and args.threads < 1:
         raise InputError(f"--threads {args.threads}: use at least 1")
@@ -103,8 +104,8 @@ def run(args: argparse.Namespace) -> int:
         from duetto.run.config import load_config
 
         load_config(args.config)
-    if args.pair is not None and not args.pair.is_file():
-        raise InputError(f"{args.pair}: no such pair file")
+    if args.pair is not None:
+        require_file(args.pair, "pair file")
 
     import torch
 

@@ -34,11 +34,12 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from duetto.errors import InputError
+    from duetto.files import require_file
 
     if args.steps is not None and args.steps < 2:
         raise InputError(f"--steps: got {args.steps}, allowed: 2 or more")
-    if args.pair is not None and not args.pair.is_file():
-        raise InputError(f"{args.pair}: no such pair file")
+    if args.pair is not None:
+        require_file(args.pair, "pair file")
 
     from duetto.demo.demonstration import PAGE, DemoSettings, run_demo
     from duetto.demo.summary import closing_lines

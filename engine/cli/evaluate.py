@@ -50,12 +50,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print; return the exit code."""
     from duetto.errors import InputError
+    from duetto.files import require_file
 
     if not args.files and not args.crystal:
         raise InputError("evaluate: give files of frames, or --crystal")
-    for path in (args.pair, *args.files):
-        if not Path(path).is_file():
-            raise InputError(f"{path}: no such file")
+    require_file(args.pair, "pair file")
+    for path in args.files:
+        require_file(path, "file of frames")
     if args.plot is not None and not (args.files and args.plot.absolute().parent.is_dir()):
         raise InputError(f"--plot {args.plot}: needs files of frames, and a folder that exists")
     result = _evaluate(args)

@@ -81,11 +81,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _script(args: argparse.Namespace) -> int:
     """A user's own LAMMPS script."""
-    from duetto.errors import InputError
+    from duetto.files import require_file
     from duetto.frontends.lammps.session import session
 
-    if not Path(args.config).is_file():
-        raise InputError(f"{args.config}: no such configuration or LAMMPS script")
+    require_file(args.config, "configuration or LAMMPS script")
     with session(["-in", args.config, *args.overrides]) as lammps:
         lammps.instance.file(args.config)
     return 0

@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from duetto.atoms.unreadable import unreadable
 from duetto.environment import package_versions
 from duetto.errors import InputError
 from duetto.experts.eam.setfl import is_setfl, read_setfl
 from duetto.experts.pair import ROLES, ExpertPair
+from duetto.files import require_file
 
 
 def assemble(
@@ -116,10 +118,9 @@ def _made_now() -> dict[str, Any]:
 def _crystals(path: str) -> list[Any]:
     from ase.io import read
 
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such structure file")
+    require_file(path, "structure file")
     try:
         frames = read(path, index=":")
     except Exception as error:  # whatever ASE's readers meet
-        raise InputError(f"{path}: cannot be read as structures: {error}") from error
+        raise unreadable(path, error) from error
     return list(frames)

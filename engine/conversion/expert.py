@@ -23,6 +23,7 @@ from duetto.experts.allegro.architecture import (
     ZBLTerm,
 )
 from duetto.experts.allegro.folding import weight_shapes
+from duetto.files import require_file
 from duetto.kernels.constants import COULOMB
 
 _ACTIVATION_MODULES = {
@@ -84,8 +85,7 @@ def nequip_models(source: str | os.PathLike[str]) -> dict[str, nn.Module]:
         InputError: the file is missing, or nequip cannot read it.
     """
     path = Path(source)
-    if not path.is_file():
-        raise InputError(f"{path}: no such nequip checkpoint or package")
+    require_file(path, "nequip checkpoint or package")
     from nequip.model.saved_models.load_utils import load_saved_model
     from nequip.scripts._workflow_utils import get_workflow_state, set_workflow_state
     from nequip.utils.global_state import set_global_state

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from duetto.atoms.labels import LabelKeys
@@ -21,6 +20,7 @@ from duetto.cotrain.labelled import (
     unlabelled_frames,
 )
 from duetto.errors import InputError
+from duetto.files import require_file
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 _OURS = "CoTrainingDataset"
@@ -62,8 +62,7 @@ def look_at(data: Mapping[str, Any]) -> list[SetCounts]:
     sets = list(_sets(data))
     for _, dataset in sets:
         for path in _files(dataset):
-            if not Path(path).is_file():
-                raise InputError(f"{path}: no such file of frames")
+            require_file(path, "file of frames")
     counts = [_count(SPLITS[split], dataset) for split, dataset in sets]
     for found in counts:
         if found.name == SPLITS["train"]:

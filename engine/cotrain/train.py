@@ -12,23 +12,23 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from duetto.cotrain.composed import checkpoint_folder, composed, plain_data
 from duetto.cotrain.config import TrainConfig, load_train_config
 from duetto.cotrain.expansion import data_section, nequip_configuration
 from duetto.cotrain.labelled import unlabelled_per_batch
 from duetto.cotrain.look import SPLITS, SetCounts, look_at
 from duetto.errors import InputError
-from duetto.files import atomic_write
+from duetto.files import atomic_write, require_file
 from duetto.folders import claimed
 
 LAST = "last.ckpt"
@@ -40,8 +40,6 @@ BEST = "best.ckpt"
 EXPANDED = "nequip.yaml"
 """The configuration that nequip was given, in the folder of a training by a short one."""
 
-_SECTIONS = ("run", "data", "trainer", "training_module")
-_TALKATIVE = ("nequip", "lightning", "lightning.pytorch", "pytorch_lightning")
 _OF_NEQUIP = ("defaults", "run", "trainer", "training_module")
 """Keys that a short configuration does not have."""
 
@@ -105,8 +103,7 @@ def train(
     with claimed(short.output):
         # Beside the checkpoints, for nequip's own commands and for people.
         written = short.output / EXPANDED
-        composed = OmegaConf.create(expanded)
-        changes = _resumed_from(short.output, composed, resume, overwrite)
+        changes = _resumed_from(short.output, OmegaConf.create(expanded), resume, overwrite)
         _tell(counts, say)
         head = f"# Made by duetto train from {path.name}.\n"
         atomic_write(written, head + yaml.safe_dump(expanded, sort_keys=False, allow_unicode=True))
@@ -135,11 +132,11 @@ def _train_nequips(
     """Train by a configuration of nequip's."""
     path = Path(config).resolve()
     with _plain_errors(str(config)):
-        composed = _compose(path, overrides)
-        folder = _checkpoint_folder(composed)
-        counts = look_at(_plain_data(composed))
+        written = composed(path, overrides)
+        folder = checkpoint_folder(written)
+        counts = look_at(plain_data(written))
     with claimed(folder) if folder is not None else nullcontext():
-        changes = [*overrides, *_resumed_from(folder, composed, resume, overwrite)]
+        changes = [*overrides, *_resumed_from(folder, written, resume, overwrite)]
         _tell(counts, say)
         _start(path, folder, changes, progress, verbose, str(config))
     return folder
@@ -175,51 +172,6 @@ def _is_nequips(path: Path) -> bool:
     return isinstance(data, Mapping) and any(key in data for key in _OF_NEQUIP)
 
 
-def _plain_data(config: DictConfig) -> dict[str, Any]:
-    """The section `data` as plain data, without what only nequip can resolve."""
-    plain: dict[str, Any] = {}
-    for name in ("train_dataset", "val_dataset", "test_dataset"):
-        given = OmegaConf.select(config, f"data.{name}")
-        if given is not None:
-            sets = [given] if isinstance(given, DictConfig) else given
-            plain[name] = [_plain_set(dataset) for dataset in sets]
-    return plain
-
-
-def _plain_set(dataset: DictConfig) -> dict[str, Any]:
-    keys = [key for key in dataset if key != "transforms"]
-    plain = {
-        str(key): OmegaConf.to_container(dataset[key], resolve=True)
-        if OmegaConf.is_config(dataset[key])
-        else dataset[key]
-        for key in keys
-    }
-    transforms = dataset.get("transforms") or ()
-    names = [t["model_type_names"] for t in transforms if "model_type_names" in t]
-    if names:
-        plain["transforms"] = [{"model_type_names": list(names[0])}]
-    return plain
-
-
-def _compose(path: Path, overrides: Sequence[str]) -> DictConfig:
-    """The configuration with its defaults and overrides, checked for nequip's sections."""
-    with initialize_config_dir(config_dir=str(path.parent), version_base=None):
-        config = compose(config_name=path.stem, overrides=list(overrides))
-    missing = [section for section in _SECTIONS if section not in config]
-    if missing:
-        raise InputError(f"{path.name}: the sections {', '.join(missing)} are missing")
-    return config
-
-
-def _checkpoint_folder(config: DictConfig) -> Path | None:
-    """Where the newest checkpoint is kept; None if the configuration keeps none."""
-    for callback in config.trainer.get("callbacks") or ():
-        if callback["_target_"].endswith("ModelCheckpoint") and callback.get("save_last"):
-            folder = callback.get("dirpath")
-            return None if folder is None else Path(folder)
-    return None
-
-
 def _resumed_from(
     folder: Path | None, config: DictConfig, resume: bool, overwrite: bool
 ) -> list[str]:
@@ -233,8 +185,8 @@ def _resumed_from(
     if resume:
         return [f"++ckpt_path='{last}'"]
     given = config.get("ckpt_path")
-    if given is not None and not Path(given).is_file():
-        raise InputError(f"ckpt_path {given}: no such checkpoint")
+    if given is not None:
+        require_file(given, "checkpoint", "ckpt_path: ")
     if exists and given is None and not overwrite and "train" in list(config.run):
         raise InputError(
             f"{folder} holds a training already; continue it with --resume, replace it with "
@@ -252,9 +204,26 @@ def _run_nequip(path: Path, overrides: Sequence[str]) -> None:
     arguments = sys.argv
     sys.argv = ["duetto train", "-cp", str(path.parent), "-cn", path.stem, *overrides]
     try:
-        nequip_train.main()
+        with redirect_stderr(_WithoutHydrasLine(sys.stderr)):
+            nequip_train.main()
     finally:
         sys.argv = arguments
+
+
+class _WithoutHydrasLine:
+    """A stream without the line in which Hydra repeats the overrides of a run that failed."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write unless it is that line."""
+        if text.startswith("Error executing job with overrides"):
+            return len(text)
+        return int(self._stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @contextmanager
@@ -264,19 +233,15 @@ def _quiet(wanted: bool) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("_NEQUIP_LOG_LEVEL", "WARNING")
-    importlib.import_module("lightning.pytorch")  # it sets its logger's level when imported
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)  # packages imported on the way set levels of their own loggers
     try:
         with warnings.catch_warnings():
             # About data loaders' workers, and about the folder that was looked at above.
             warnings.filterwarnings("ignore", module=r"lightning\.")
             yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 @contextmanager
@@ -305,13 +270,20 @@ def _plain_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        cause = _input_error(error)
-        raise InputError(f"{name}: {cause or error}") from error
+        raise InputError(f"{name}: {_in_a_line(_input_error(error) or error)}") from error
+    except ImportError as error:
+        if "Are you sure that" not in str(error):  # Hydra's words for a _target_ that is not there
+            raise
+        raise InputError(f"{name}: {_in_a_line(error)}") from error
     except AssertionError as error:
         # nequip checks configurations by assertions with a message.
         if not str(error):
             raise
-        raise InputError(f"{name}: {error}") from error
+        raise InputError(f"{name}: {_in_a_line(error)}") from error
+
+
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def _input_error(error: BaseException | None) -> InputError | None:

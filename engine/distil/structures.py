@@ -13,10 +13,11 @@ from ase.build import bulk
 from ase.io import iread
 
 from duetto.atoms.structure import check_atoms
+from duetto.atoms.unreadable import unreadable
 from duetto.distil.settings import Crystal, DistilSettings
-from duetto.errors import InputError
 from duetto.experts.base import Expert
 from duetto.experts.pair import ExpertPair
+from duetto.files import require_file
 from duetto.md.integrators import langevin_baoab
 from duetto.md.state import initial_state
 from duetto.potential.mixture import Potential
@@ -64,12 +65,11 @@ def read_structures(
     """
     found = []
     for path in files:
+        require_file(path, "structure file")
         try:
             frames = list(iread(path, index=":"))
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: no such file") from error
         except Exception as error:  # ASE's readers raise whatever they meet
-            raise InputError(f"{path}: cannot be read as structures: {error}") from error
+            raise unreadable(str(path), error) from error
         for number, atoms in enumerate(frames):
             where = f"{path}, frame {number}"
             check_atoms(atoms, where, species=known)

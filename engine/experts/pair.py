@@ -15,7 +15,7 @@ from torch import Tensor
 from duetto.errors import InputError
 from duetto.experts.base import Expert, max_cutoff
 from duetto.experts.kinds import expert_class
-from duetto.files import atomic_write, content_hash, read_safetensors
+from duetto.files import atomic_write, content_hash, read_safetensors, require_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -160,8 +160,7 @@ def _tensors(pair: ExpertPair) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such pair file")
+    require_file(path, "pair file")
     try:
         return read_safetensors(path)
     except (OSError, ValueError) as error:

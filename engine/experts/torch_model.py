@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,6 +23,7 @@ from duetto.errors import InputError
 from duetto.experts.adapters.graph import Graph, SiteModel
 from duetto.experts.base import Edges
 from duetto.experts.region import RegionEnergies, Surroundings
+from duetto.files import require_file
 from duetto.settings.values import suggestion
 
 Array = NDArray[Any]
@@ -331,6 +331,4 @@ def _installed(package: str) -> bool:
 def _require_file(name: str, source: str | None) -> None:
     if source is None:
         raise InputError(f"{name}: needs the model's file")
-    if not Path(source).is_file():
-        kind = "is a folder, not a model's file" if Path(source).is_dir() else "no such file"
-        raise InputError(f"{source}: {kind}")
+    require_file(source, "file of a model")

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from duetto.errors import InputError
-from duetto.files import atomic_write, content_hash, read_safetensors
+from duetto.files import atomic_write, content_hash, read_safetensors, require_file
 from duetto.md.state import State
 from duetto.run.append import OutputStopped
 
@@ -147,8 +147,7 @@ def _state(numbers: dict[str, Any], tensors: dict[str, Tensor], device: torch.de
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint")
+    require_file(path, "checkpoint")
     try:
         return read_safetensors(path)
     except (OSError, ValueError) as error:

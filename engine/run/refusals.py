@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from duetto.errors import InputError
+from duetto.files import require_file
 from duetto.run.config import RunConfig, load_config
 from duetto.run.folder import CHECKPOINT, require_unused
 
@@ -50,14 +51,12 @@ def refuse_experts(config: RunConfig) -> None:
     Raises:
         InputError: naming the file.
     """
-    if config.pair is not None and not config.pair.is_file():
-        raise InputError(f"{config.pair}: no such pair file")
+    if config.pair is not None:
+        require_file(config.pair, "pair file")
     for named in (config.experts.hf, config.experts.lf):
         for file in () if named is None else (named.file, named.eam):
-            if file is not None and file.is_dir():
-                raise InputError(f"{file}: is a folder, not an expert's file")
-            if file is not None and not file.is_file():
-                raise InputError(f"{file}: no such file")
+            if file is not None:
+                require_file(file, "file of an expert")
 
 
 def refuse_atoms(config: RunConfig) -> None:

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from duetto.errors import InputError
+from duetto.files import require_file
 from duetto.run.config import RegionsInWords, Structure, write_structure_out
 from duetto.settings.fields import FilePath, Real, Section, Whole
 from duetto.settings.read import read_file
@@ -173,6 +173,6 @@ def load_validation(path: str | os.PathLike[str], overrides: Sequence[str] = ())
     """
     config = read_file(ValidateConfig, path, overrides, key="pair", shorthand=write_structure_out)
     for key, file in (("pair", config.pair), ("independent", config.independent)):
-        if file is not None and not file.is_file():
-            raise InputError(f"{path}: {key}: {file}: no such pair file")
+        if file is not None:
+            require_file(file, "pair file", f"{path}: {key}: ")
     return config

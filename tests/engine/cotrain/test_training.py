@@ -101,13 +101,21 @@ def _package(checkpoint: Path, target: Path) -> None:
         ("++training_module.lambda=3", "lambda"),
         ("epochs=[", "no viable alternative"),
         ("+ckpt_path=/nowhere.ckpt", "/nowhere.ckpt: no such checkpoint"),
+        ("training_module.energy_agreement=-1", "energy_agreement, force_agreement"),
+        ("epochs=many", "epochs: got 'many'; allowed: a number"),
+        ("epochs=2.5", "max_epochs: got 2.5; allowed: a whole number"),
+        ("training_module.optimizer.lr=small", "optimizer.lr: got 'small'; allowed: a number"),
+        ("hf_cutoff=true", "hf_cutoff: got True; allowed: a number"),
+        ("training_module.optimizer._target_=torch.optim.None_", "importable from module"),
     ],
 )
 def test_bad_configuration_is_one_line(
-    change: str, message: str, data: Path, tmp_path: Path
+    change: str, message: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as refusal:
         train(CONFIG, overrides(data, tmp_path, change))
+    assert "\n" not in str(refusal.value)
+    assert capsys.readouterr().err == ""
 
 
 def test_missing_configuration(tmp_path: Path) -> None:

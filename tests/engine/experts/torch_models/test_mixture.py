@@ -176,7 +176,7 @@ def test_a_run_says_its_cost_conserves_energy_and_resumes(
         ({"hf": {"torch": "chgnet", "eam": "x.eam.fs"}}, "name one of torch and eam"),
         ({"hf": {}}, "name one of torch and eam"),
         ({"hf": {"eam": "absent.eam.fs"}}, "absent.eam.fs: no such file"),
-        ({"lf": {"torch": "nequip", "file": "."}}, "is a folder, not an expert's file"),
+        ({"lf": {"torch": "nequip", "file": "."}}, "is a folder; name the file of an expert in it"),
         ({}, "pair: missing; it is required, unless experts names them"),
     ],
 )
