@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duetto.files import atomic_write
-from duetto.kernels.triton.expert_launch import EDGE_TILES
+from duetto.kernels.triton.expert_launch import pack_tile
 from duetto.kernels.triton.expert_offline import Resources
 from duetto.kernels.triton.expert_spec import COMPONENTS, KernelSpec
 
@@ -52,8 +52,7 @@ class Floor:
 
 def centres_of_program(spec: KernelSpec, tile: int, neighbors: int) -> int:
     """How many centres with so many edges are packed together; 0 if they go to another tile."""
-    own = next(t for t in EDGE_TILES if 2 * neighbors <= t or (neighbors <= t and t >= 128))
-    return min(spec.centres, tile // neighbors) if tile == own else 0
+    return min(spec.centres, tile // neighbors) if tile == pack_tile(neighbors) else 0
 
 
 def memory_bytes(spec: KernelSpec, kind: str, tile: int, centres: int, neighbors: int) -> float:

@@ -28,7 +28,7 @@ from gpu_cases import NAMES, ROOT, case_named
 
 from duetto.experts.allegro.folding import fold
 from duetto.files import atomic_write
-from duetto.kernels.triton.expert_launch import EDGE_TILES, edge_tile, kernel_kinds
+from duetto.kernels.triton.expert_launch import EDGE_TILES, kernel_kinds, pack_tile
 from duetto.kernels.triton.expert_offline import compile_kernel
 from duetto.kernels.triton.expert_spec import KernelSpec, kernel_spec
 from duetto.kernels.triton.offline import compiling_for
@@ -37,8 +37,8 @@ from duetto.measure.bench.edges import count_edges
 
 SECONDS = ROOT / "bench" / "gpu" / "compile_seconds.json"
 PRECISION = "bf16x3"
-LARGEST_TILE = 128
-"""Rows: several centres may share a tile, so those larger than any centre are launched, too."""
+FEWER = 0.8
+"""Neighbours that centres keep, one of a million in motion, of those that one has in the case."""
 
 Job = tuple[str, KernelSpec | None, str, int]
 """Name, structure of the expert, kind and tile; without an expert, the cells' capacity."""
@@ -52,8 +52,9 @@ def jobs() -> list[Job]:
         counts = count_edges(case.pair, case.atoms)
         for role, expert in case.pair.experts.items():
             spec = kernel_spec(fold(expert.architecture, expert.weights))
-            smallest = edge_tile(int(np.min(counts[role])))
-            for tile in (t for t in EDGE_TILES if smallest <= t <= LARGEST_TILE):
+            fewest, most = np.min(counts[role]), np.max(counts[role])
+            tiles = pack_tile(int(FEWER * fewest)), pack_tile(int(most))
+            for tile in (t for t in EDGE_TILES if tiles[0] <= t <= tiles[1]):
                 for kind in kernel_kinds(spec):
                     what = f"{name} {role} {kind} {tile}"
                     found[what] = (what, spec, kind, tile)

@@ -116,6 +116,18 @@ def edge_tile(most_edges: int) -> int:
     )
 
 
+def pack_tile(edges: int) -> int:
+    """Tile of the packs that centres with so many edges go to, see `edges.pack_centres`.
+
+    Raises:
+        ValueError: no tile is large enough.
+    """
+    shared, alone = EDGE_TILES[:-1], EDGE_TILES[-2]
+    if edges > alone:
+        return edge_tile(edges)
+    return next((tile for tile in shared if 2 * edges <= tile), alone)
+
+
 def kernel_kinds(spec: KernelSpec) -> tuple[str, ...]:
     """The kernels that evaluate an expert, in order."""
     return ("whole",) if spec.num_layers == 1 else ("forward", "backward")

@@ -14,6 +14,7 @@ from ase.build import bulk
 from duetto.kernels.triton import flags as flag
 from duetto.kernels.triton import reference
 from duetto.kernels.triton.edges import list_work, pack_centres
+from duetto.kernels.triton.expert_launch import pack_tile
 from duetto.kernels.triton.expert_spec import SLOTS
 from duetto.kernels.triton.grid import plan_grid
 from duetto.kernels.triton.neighbor_list import (
@@ -404,7 +405,13 @@ def test_full_packs_for_equal_centres() -> None:
     assert all(CENTRES_PER_BLOCK % size == 0 for size in (2, 3, 4))
     for count, tile, size, packs in [(42, 3, 3, 32), (18, 2, 4, 32), (54, 3, 3, 48), (8, 0, 4, 48)]:
         found = packed([count] * 96, [0] * 96, 96, (size, 1))
+        assert pack_tile(count) == SMALLEST_TILE << tile
         assert [len(rows) for rows in found] == [packs * (t == tile) for t in range(2 * N_TILES)]
+
+
+def test_tiles_are_known_beforehand() -> None:
+    """By whoever compiles kernels before there is a list."""
+    assert all(pack_tile(count) == SMALLEST_TILE << tile_of(count) for count in range(257))
 
 
 def test_centres_without_edges(device: str) -> None:
