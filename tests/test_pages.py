@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("docs/architecture.md", "CONTRIBUTING.md")
+PAGES = ("docs/architecture.md", "docs/gpu.md", "CONTRIBUTING.md")
 
 
 @pytest.mark.parametrize("page", PAGES)

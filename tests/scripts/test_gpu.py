@@ -185,3 +185,15 @@ def test_wheels_are_of_the_versions_that_were_tested(tmp_path: Path) -> None:
     assert "--python-version 3.12" in asked
     for name in ("ase", "vesin", "pydantic", "pydantic-core", "typing-inspection"):
         assert re.search(rf" {name}==\d", asked), name
+
+
+def test_times_of_the_hosts_paths() -> None:
+    """A line for each, at a size where they take no time."""
+    command = [sys.executable, "bench/host_paths.py", "--atoms", "200", "--rounds", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    lines = re.findall(r"atoms  (.*?) +[\d.]+ s$", done.stdout, re.MULTILINE)
+    kept = ["guard, a search", "guard, a look", "neighbours of twelve", "the whole list, sorted"]
+    assert lines == kept
