@@ -41,7 +41,9 @@ def measure(n_atoms: int, rounds: int, most_sorted: int) -> None:
     pair = mismatched_pair()
     pair.provenance["lf"] = {"seen_pairs": [["Pt", "Pt"]]}
     weights = (x[:, 2] > np.quantile(x[:, 2], 0.8)).astype(float)
-    watch = Watch(Guard(policy="warn", watched=("C", "O")), pair, atoms.get_chemical_symbols(), atoms.pbc)
+    watch = Watch(
+        Guard(policy="warn", watched=("C", "O")), pair, atoms.get_chemical_symbols(), atoms.pbc
+    )
     few = np.arange(0, len(atoms), len(atoms) // 12)[:12]
 
     def search() -> None:
