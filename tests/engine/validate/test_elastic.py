@@ -6,10 +6,12 @@ from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from ase.optimize import FIRE
 
 from duetto.measure.errors.crystal import equation_of_state
 from duetto.validate.bulk import at_length
 from duetto.validate.elastic import cubic_constants, strained
+from duetto.validate.reference import reference
 
 
 def stress_by(make):
@@ -66,3 +68,22 @@ def test_a_strain_is_the_engineering_one():
         deformation = np.linalg.solve(crystal.cell.array, strained(crystal, j, 0.01).cell.array)
         total = np.triu(deformation - np.eye(3)).sum() + np.tril(deformation, -1).sum()
         assert total == pytest.approx(0.01)
+
+
+def test_reference_of_a_calculator():
+    """EMT copper: its vacancy against FIRE from a disturbed start, the rest as above."""
+    crystal, state = at_rest(EMT, "Cu", 3.6)
+    found = reference(EMT(), bulk("Cu", a=3.6, cubic=True), (2, 2, 2))
+    assert found["lattice_constant_angstrom"] == state["lattice_constant_angstrom"]
+    assert found["bulk_modulus_gpa"] == state["bulk_modulus_gpa"]
+    constants = cubic_constants(stress_by(EMT), crystal)
+    assert {key: found[key] for key in constants} == constants
+    whole = crystal.repeat(2)
+    whole.calc = EMT()
+    without = whole[:-1]
+    without.rattle(0.02, seed=1)
+    without.calc = EMT()
+    assert FIRE(without, logfile=None).run(fmax=5e-4, steps=500)
+    energy = without.get_potential_energy() - 31 / 32 * whole.get_potential_energy()
+    # Forces of 2e-3 eV/Å on some eV/Å² leave 1e-6 eV an atom.
+    assert found["vacancy_formation_ev"] == pytest.approx(energy, abs=31e-6)
