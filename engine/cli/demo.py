@@ -25,6 +25,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of the networks")
     parser.add_argument("--pair", metavar="FILE", type=Path, help="another pair file")
+    parser.add_argument(
+        "--beside",
+        metavar="FILE",
+        type=Path,
+        help="a pair of the same HF with another LF, to compare with; default: the shipped one "
+        "with a linear LF",
+    )
     parser.add_argument("--steps", metavar="N", type=int, help="steps at constant energy")
     parser.add_argument("--json", action="store_true", help="print report.json, and nothing else")
 
@@ -38,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.steps is not None and args.steps < 2:
         raise InputError(f"--steps: got {args.steps}, allowed: 2 or more")
-    if args.pair is not None:
-        require_file(args.pair, "pair file")
+    for given in (args.pair, args.beside):
+        if given is not None:
+            require_file(given, "pair file")
 
     from duetto.demo.demonstration import PAGE, DemoSettings, run_demo
     from duetto.demo.summary import closing_lines
@@ -48,7 +56,12 @@ def run(args: argparse.Namespace) -> int:
         print(line, file=sys.stderr if args.json else sys.stdout, flush=True)
 
     settings = DemoSettings(
-        args.out, device=args.device, dtype=args.dtype, pair=args.pair, steps=args.steps
+        args.out,
+        device=args.device,
+        dtype=args.dtype,
+        pair=args.pair,
+        beside=args.beside,
+        steps=args.steps,
     )
     report = run_demo(settings, say)
     for line in closing_lines(report):

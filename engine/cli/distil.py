@@ -84,8 +84,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
     lines = [
         f"{report['coefficients']} coefficients, {report['rows']} rows of {report['structures']} "
         f"structures, ridge {report['ridge']:.0e}",
-        f"from HF on the data: {fit['sites']:.2f} meV an atom, {fit['forces']:.1f} meV/Å, "
-        f"{fit['virial']:.2f} meV per atom of virial",
+        f"from HF on the data: {fit['sites']:.2f} meV an atom, {fit['forces']:.1f} meV/Å of "
+        f"{report['hf_force_rms']:.0f}, {fit['virial']:.2f} meV per atom of virial",
     ]
     for name in ("a", "B", "C11", "C12", "C44") if "crystal" in report else ():
         hf, mine, plain = (

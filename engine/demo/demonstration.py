@@ -15,7 +15,8 @@ from torch import Tensor
 
 from duetto.demo.comparison import compare
 from duetto.demo.dynamics import NVERecord, begin, nve_steps, run_nve, same_start, warm_up
-from duetto.demo.example import LARGE, RUN, example_folder
+from duetto.demo.example import LARGE, LINEAR, RUN, example_folder
+from duetto.demo.other import compare_other, open_other
 from duetto.demo.pictures import draw_pictures
 from duetto.demo.result import Demonstration
 from duetto.demo.summary import build_report, render_summary
@@ -48,6 +49,8 @@ class DemoSettings:
         device: as in a run's configuration; None: as the example says.
         dtype: likewise.
         pair: another pair file.
+        beside: a pair of the same HF with another LF, to compare with; None: the example's linear
+            one, unless `pair` is another.
         steps: another number of steps at constant energy.
         timing_rounds: steps to time per potential on the large slab.
     """
@@ -57,15 +60,30 @@ class DemoSettings:
     device: str | None = None
     dtype: str | None = None
     pair: Path | None = None
+    beside: Path | None = None
     steps: int | None = None
     timing_rounds: int = TIMING_ROUNDS
 
-    def load(self, name: str) -> RunConfig:
-        """The configuration `name` of the example, with what these settings change."""
+    @property
+    def other(self) -> Path | None:
+        """The pair to show beside, if there is one."""
+        if self.beside is not None or self.pair is not None:
+            return self.beside
+        linear = (self.folder or example_folder()) / LINEAR
+        return linear if linear.is_file() else None
+
+    def load(self, name: str, pair: Path | None = None) -> RunConfig:
+        """The configuration `name` of the example, with what these settings change.
+
+        Args:
+            name: of its file.
+            pair: instead of these settings' own.
+        """
+        pair = pair or self.pair
         path = (self.folder or example_folder()) / name
         changes = {"device": self.device, "dtype": self.dtype}
-        if self.pair is not None:
-            changes["pair"] = str(self.pair.absolute())
+        if pair is not None:
+            changes["pair"] = str(pair.absolute())
         overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items() if value]
         config = load_config(path, overrides)
         if self.steps is None or self.steps == nve_steps(config):
@@ -121,6 +139,7 @@ def _compute(
 ) -> Demonstration:
     start = prepare(config, standing=True)
     model, atoms = start.model, start.atoms
+    rival = settings.other and open_other(settings.load(RUN, settings.other), model)
     counts = count_regions(start.weights)
     mixture, full_hf = start.potential(), start.potential(np.ones(len(atoms)))
     keeper = Keeper.of(Guard.from_config(config.guard), mixture)
@@ -134,11 +153,14 @@ def _compute(
     say(", ".join(f"{name} {value}" for name, value in model.describe().items()))
     records, final = _run_both(settings, config, state, mixture, full_hf, keeper, say)
     say(f"forces of full HF on {SNAPSHOTS} snapshots of the mixture")
-    comparison = compare(records["mixture"].snapshots, full_hf, state.cell)
+    snapshots = records["mixture"].snapshots
+    comparison = compare(snapshots, full_hf, state.cell)
+    other = rival and compare_other(start, rival, snapshots, full_hf, state.cell)
     say("step times on the large slab, in turns")
     speed = measure_speed(
         large,
         model,
+        rival,
         steps_per_rebuild=records["mixture"].steps_per_rebuild,
         rounds=settings.timing_rounds,
     )
@@ -151,6 +173,7 @@ def _compute(
         mixture=records["mixture"],
         full_hf=records["full_hf"],
         comparison=comparison,
+        other=other,
         speed=speed,
         self_checks=checks,
         seconds=0.0,

@@ -9,6 +9,8 @@ from duetto.errors import InputError
 
 RUN = "demo.yaml"
 LARGE = "large.yaml"
+LINEAR = "ptco_linear.duetto"
+"""The pair of the same HF with a linear LF, which is shown beside."""
 
 
 def example_folder() -> Path:

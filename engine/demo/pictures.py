@@ -6,6 +6,7 @@ import numpy as np
 
 from duetto.demo.comparison import layers
 from duetto.demo.result import Demonstration
+from duetto.demo.timing import OTHER
 from duetto.report.charts import EnergyCurve, draw_energy, draw_force_errors, draw_step_times
 from duetto.report.slab import draw_slab
 from duetto.report.style import HF, MIXTURE
@@ -33,7 +34,10 @@ def draw_pictures(demo: Demonstration) -> dict[str, bytes]:
             ]
         ),
         STEP_TIMES: draw_step_times(
-            demo.speed.step_ms(), demo.speed.speedup, demo.speed.ideal_speedup
+            demo.speed.step_ms(),
+            demo.speed.speedup,
+            demo.speed.ideal_speedup,
+            {OTHER: demo.other.label} if demo.other else {},
         ),
         FORCE_ERRORS: _force_errors(demo),
     }

@@ -10,6 +10,7 @@ from ase import Atoms
 
 from duetto.demo.comparison import Comparison
 from duetto.demo.dynamics import NVERecord
+from duetto.demo.other import Other
 from duetto.demo.timing import Speed
 from duetto.md.state import State
 from duetto.partition.regions import RegionCounts
@@ -29,6 +30,7 @@ class Demonstration:
     mixture: NVERecord
     full_hf: NVERecord
     comparison: Comparison
+    other: Other | None  # another LF under the same HF
     speed: Speed
     self_checks: dict[str, float]
     seconds: float

@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from duetto.demo.comparison import Comparison
 from duetto.demo.pictures import ENERGY, FORCE_ERRORS, SLAB, STEP_TIMES
 from duetto.demo.result import Demonstration
+from duetto.demo.timing import OTHER
 from duetto.environment import describe_machine, device_name, package_versions
 from duetto.report.charts import milliseconds
 from duetto.report.page import Fact, Picture, Table, render_page
@@ -51,12 +54,13 @@ def build_report(demo: Demonstration) -> dict[str, Any]:
         "nve_drift_full_hf_mev_per_atom_per_ps": demo.full_hf.drift_meV_per_atom_per_ps,
         "momentum_max": max(demo.mixture.momentum),
         "e_repartition_ev": demo.final.e_repartition,
-        **_errors(demo),
+        **_errors(demo.weights, demo.comparison),
         "step_ms": speed.step_ms(),
         "speedup_vs_full_hf": speed.speedup,
         "speedup_ideal": speed.ideal_speedup,
         "share_of_ideal": speed.share_of_ideal,
         "cost_ratio": speed.cost_ratio,
+        "other": _other(demo),
         "timing": speed.to_dict(),
         "self_check": demo.self_checks,
         "units": UNITS,
@@ -69,8 +73,23 @@ def demo_counts(demo: Demonstration) -> dict[str, int]:
     return {"n_atoms": len(demo.atoms), **demo.counts._asdict()}
 
 
-def _errors(demo: Demonstration) -> dict[str, Any]:
-    weights, comparison = demo.weights, demo.comparison
+def _other(demo: Demonstration) -> dict[str, Any] | None:
+    """The mixture with the other LF, in the same words."""
+    if demo.other is None:
+        return None
+    model, step = demo.other.model, demo.speed.step_ms()
+    return {
+        "label": demo.other.label,
+        "pair": model.config.pair_name,
+        "pair_content_hash": model.content_hash,
+        "lf_kind": model.pair.experts["lf"].kind,
+        "step_ms": step[OTHER],
+        "speedup_vs_full_hf": demo.speed.other_speedup,
+        **_errors(demo.weights, demo.other.comparison),
+    }
+
+
+def _errors(weights: NDArray[np.float64], comparison: Comparison) -> dict[str, Any]:
     regions = {
         "complex": weights == 1,
         "blend": (weights > 0) & (weights < 1),
@@ -117,6 +136,19 @@ def closing_lines(report: Mapping[str, Any]) -> list[str]:
         f"full HF {report['nve_drift_full_hf_mev_per_atom_per_ps']:+.1e}",
         f"forces   within {_number(force['complex'])} meV/Å of full HF in the complex region, "
         f"{_number(force['simple'])} in the simple one (r.m.s.)",
+        *_other_line(report),
+    ]
+
+
+def _other_line(report: Mapping[str, Any]) -> list[str]:
+    other = report["other"]
+    if other is None:
+        return []
+    force = other["force_rmse_vs_full_hf_mev_per_angstrom"]
+    return [
+        f"beside   {other['label']}: {other['speedup_vs_full_hf']:.2f} times full HF "
+        f"({milliseconds(other['step_ms'])} ms), forces within {_number(force['complex'])} and "
+        f"{_number(force['simple'])} meV/Å"
     ]
 
 
@@ -222,6 +254,7 @@ def _tables(report: Mapping[str, Any]) -> list[Table]:
                 ),
                 ("cost of LF over cost of HF, c", _cost_ratio(report["cost_ratio"])),
                 ("speedup over full HF", f"{report['speedup_vs_full_hf']:.2f}" + _of_ideal(report)),
+                *_other_rows(report),
                 ("largest total momentum", f"{report['momentum_max']:.1e} amu Å/fs"),
                 (
                     "backend against the reference",
@@ -243,6 +276,25 @@ def _tables(report: Mapping[str, Any]) -> list[Table]:
     ]
 
 
+def _other_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The other LF under the same HF, on the same snapshots and in the same turns."""
+    other = report["other"]
+    if other is None:
+        return []
+    force = other["force_rmse_vs_full_hf_mev_per_angstrom"]
+    return [
+        (
+            f"{other['label']}: step, speedup",
+            f"{milliseconds(other['step_ms'])} ms, {other['speedup_vs_full_hf']:.2f}",
+        ),
+        (
+            f"{other['label']}: force difference to full HF",
+            f"{_number(force['complex'])} meV/Å in the complex region, "
+            f"{_number(force['simple'])} in the simple one",
+        ),
+    ]
+
+
 def _regions_in_words(counts: Mapping[str, Any]) -> str:
     blend = f"{counts['n_blend']:,} blend, " if counts["n_blend"] else ""
     return (
@@ -253,6 +305,7 @@ def _regions_in_words(counts: Mapping[str, Any]) -> str:
 
 def _names(times_ms: Mapping[str, float]) -> str:
     words = {"mixture": "mixture", "full_hf": "full HF", "full_lf": "full LF"}
+    words[OTHER] = "mixture with the other LF"
     return ", ".join(words[name] for name in times_ms)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from duetto.run.prepare import prepare
 from duetto.run.run import limits_of
 
 NAMES = ("mixture", "full_hf", "full_lf")
+OTHER = "other_mixture"
 WARM_UP_STEPS = 40
 
 
@@ -42,7 +43,7 @@ class Speed:
         """Median step time with its share of the neighbour list, ms."""
         return {
             name: self.times.milliseconds(name, self.steps_per_rebuild)
-            for name in NAMES
+            for name in (*NAMES, OTHER)
             if name in self.times.step
         }
 
@@ -51,6 +52,12 @@ class Speed:
         """How many times faster a step of the mixture is than one of full HF."""
         step = self.step_ms()
         return step["full_hf"] / step["mixture"]
+
+    @property
+    def other_speedup(self) -> float | None:
+        """The same of the mixture with the other LF, where there is one."""
+        step = self.step_ms()
+        return step["full_hf"] / step[OTHER] if OTHER in step else None
 
     @property
     def cost_ratio(self) -> float | None:
@@ -100,15 +107,21 @@ def _plain(timings: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure_speed(
-    config: RunConfig, model: PairModel, *, steps_per_rebuild: float, rounds: int
+    config: RunConfig,
+    model: PairModel,
+    other: PairModel | None = None,
+    *,
+    steps_per_rebuild: float,
+    rounds: int,
 ) -> Speed:
-    """Warm the structure up with the mixture, then time the three potentials in turns.
+    """Warm the structure up with the mixture, then time all potentials in turns.
 
     Full LF is left out where LF does not know every species.
 
     Args:
         config: structure, regions and temperature.
         model: the pair.
+        other: one of the same HF with another LF, whose mixture is timed, too.
         steps_per_rebuild: how long a neighbour list lasts, from a longer run.
         rounds: steps to time per potential.
     """
@@ -121,6 +134,8 @@ def measure_speed(
     if set(atoms.get_chemical_symbols()) <= set(model.pair.experts["lf"].species):
         of_all["full_lf"] = np.zeros(len(atoms))
     potentials = {name: start.potential(w) for name, w in of_all.items()}
+    if other is not None:
+        potentials[OTHER] = replace(start, model=other).potential()
     state = _warm(config, begin(config, atoms, potentials["mixture"], model.device), potentials)
     with tqdm(total=rounds, desc="timing", unit="round", disable=None, leave=False) as bar:
         times = time_steps(

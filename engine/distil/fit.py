@@ -45,7 +45,9 @@ class Fit:
         test: structures that the fit has not seen, and HF's evaluation of them.
         n_structures, n_atoms, n_rows: of the data.
         seen_pairs: [centre, neighbor] species within the cutoff in the data.
+        closest: Å, between two atoms of the data; infinity where none has a neighbor.
         dropped: structures left out for large forces.
+        too_close: structures left out for atoms closer than `inner`.
     """
 
     expert: LinearExpert
@@ -60,7 +62,9 @@ class Fit:
     n_atoms: int
     n_rows: int
     seen_pairs: list[list[str]]
+    closest: float
     dropped: int
+    too_close: int
 
 
 def distil(
@@ -103,8 +107,9 @@ def distil(
     gathered = _Gathered(hf, description, settings)
     for structure in tqdm(data, "rows", delay=2.0, disable=None):
         gathered.add(structure)
-    if not gathered.n_atoms:
-        raise InputError("distil: all structures have forces above largest_force")
+    gathered.require_some()
+    if gathered.left_out:
+        say(f"of {len(data)} structures left out: {gathered.left_out}")
     free = _shifts(description)
     ridge: float | None = settings.ridge
     misfits: dict[float, float] = {}
@@ -125,11 +130,13 @@ def distil(
         constraints=constraints,
         equations=gathered.equations,
         test=[(one, evaluate(hf, one)) for one in tqdm(test, "test", delay=2.0, disable=None)],
-        n_structures=len(data) - gathered.dropped,
+        n_structures=len(data) - gathered.dropped - gathered.too_close,
         n_atoms=gathered.n_atoms,
         n_rows=sum(part.rows for part in gathered.equations.parts.values()),
         seen_pairs=gathered.seen_pairs,
+        closest=gathered.closest,
         dropped=gathered.dropped,
+        too_close=gathered.too_close,
     )
 
 
@@ -199,7 +206,8 @@ class _Gathered:
         self.hf, self.description, self.settings = hf, description, settings
         noise = dict(zip(QUANTITIES, settings.noise, strict=True))
         self.equations = Equations(num_unknowns(description), noise)
-        self.n_atoms = self.dropped = 0
+        self.n_atoms = self.dropped = self.too_close = 0
+        self.closest = self._closest_of_all = math.inf
         T, V = len(description.species), len(description.layout.scalar)
         self._low = torch.full((T, V), math.inf, dtype=torch.float64)
         self._high = torch.full((T, V), -math.inf, dtype=torch.float64)
@@ -208,15 +216,21 @@ class _Gathered:
         self._cutoffs = cutoff_matrix(empty_expert(description))
 
     def add(self, structure: Structure) -> None:
-        """Add a structure's rows, unless its forces are too large."""
-        labels = evaluate(self.hf, structure)
-        if float(labels.forces.abs().max()) > self.settings.largest_force:
-            self.dropped += 1
-            return
+        """Add a structure's rows, unless its forces are too large or its atoms too close."""
         atoms = structure.atoms
         index = {name: t for t, name in enumerate(self.description.species)}
         types = torch.tensor([index[name] for name in atoms.symbols])
         i, j, vectors = self._edges(structure, types)
+        closest = float(vectors.norm(dim=1).min()) if len(vectors) else math.inf
+        self._closest_of_all = min(self._closest_of_all, closest)
+        if closest < self.settings.inner:
+            self.too_close += 1
+            return
+        labels = evaluate(self.hf, structure)
+        if float(labels.forces.abs().max()) > self.settings.largest_force:
+            self.dropped += 1
+            return
+        self.closest = min(self.closest, closest)
         rows = rows_of(self.description, types, i, j, vectors)
         wall = self._wall(structure)
         group = self._groups.setdefault(structure.group, len(self._groups))
@@ -234,6 +248,24 @@ class _Gathered:
             if len(of_type):
                 self._low[t] = torch.minimum(self._low[t], of_type.amin(dim=0))
                 self._high[t] = torch.maximum(self._high[t], of_type.amax(dim=0))
+
+    @property
+    def left_out(self) -> str:
+        """How many structures, and why; empty if none was."""
+        s = self.settings
+        counts = (
+            (
+                self.too_close,
+                f"atoms closer than inner, {s.inner:g} Å ({self._closest_of_all:.2f} Å)",
+            ),
+            (self.dropped, f"forces above largest_force, {s.largest_force:g} eV/Å"),
+        )
+        return ", ".join(f"{count} with {why}" for count, why in counts if count)
+
+    def require_some(self) -> None:
+        """Refuse, with the reason, if no structure was left."""
+        if not self.n_atoms:
+            raise InputError(f"distil: all structures were left out: {self.left_out}")
 
     def _edges(self, structure: Structure, types: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         positions, cell = tensors_of(structure.atoms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,12 +37,15 @@ def report_of(fit: Fit, settings: DistilSettings) -> dict[str, Any]:
         "expert": description.to_json(),
         "coefficients": basis_of(description).size * len(description.species),
         "structures": fit.n_structures,
+        "closest_A": fit.closest if math.isfinite(fit.closest) else None,
         "dropped": fit.dropped,
+        "too_close": fit.too_close,
         "atoms": fit.n_atoms,
         "rows": fit.n_rows,
         "ridge": fit.ridge,
         "cross_validation": {f"{ridge:.0e}": value for ridge, value in fit.misfits.items()},
         "fit_rmse": _fit_errors(fit),
+        "hf_force_rms": _force_rms(fit),
         "learning_curve": learning_curve(fit),
     }
     if fit.crystal is not None and settings.crystal is not None:
@@ -105,6 +109,13 @@ def _fit_errors(fit: Fit) -> dict[str, float]:
     table = np.concatenate([fit.expert.coefficients, fit.expert.shift[:, None]], axis=1)
     c = equations.sums(equations.folds)[1].new_tensor(table.ravel())
     return {name: 1e3 * equations.error(c, equations.folds, name) for name in QUANTITIES}
+
+
+def _force_rms(fit: Fit) -> float:
+    """Root mean square of HF's forces in the data, meV/Å: what their errors are errors of."""
+    parts = [part for (_, name), part in fit.equations.parts.items() if name == "forces"]
+    mean = sum(part.yy for part in parts) / sum(part.rows for part in parts)
+    return 1e3 * float(mean**0.5)
 
 
 def learning_curve(fit: Fit) -> list[dict[str, float]]:

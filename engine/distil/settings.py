@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
 from duetto.errors import InputError
 from duetto.settings.fields import Length, Section, count, listed, number, real
@@ -39,6 +39,17 @@ def _rows(value: Any) -> Any:
     return value
 
 
+def _ascending(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError("two lengths in Å, the smaller first")
+    return value
+
+
+Span = Annotated[
+    tuple[Length, Length],
+    listed("two lengths in Å, the smaller first", 2),
+    AfterValidator(_ascending),
+]
 Words = Annotated[
     tuple[Annotated[str, PlainValidator(_word)], ...],
     listed("a list of words"),
@@ -73,6 +84,7 @@ class Made(Section):
         strained: supercells under random strain, also rattled.
         rattled: supercells with random displacements.
         vacancy: rattled supercells without one atom.
+        amplitude: Å, standard deviations between which displacements are drawn, one a structure.
         md: snapshots of HF's own dynamics at each of `temperature_K`.
         temperature_K: of the dynamics, K.
     """
@@ -80,6 +92,7 @@ class Made(Section):
     strained: Whole = 0
     rattled: Whole = 0
     vacancy: Whole = 0
+    amplitude: Span = (0.02, 0.12)
     md: Whole = 0
     temperature_K: Annotated[
         tuple[Annotated[float, real(above=0.0, unit="K")], ...],
@@ -95,7 +108,8 @@ class DistilSettings(Section):
         families: patterns for the `config_type` of frames; others are left out.
         every: of the frames of `data`, only every so many.
         species: of the expert, and of the structures that are fitted; other frames are left out.
-        cutoff, inner: Å, see `duetto.kernels.linear`.
+        cutoff, inner: Å, see `duetto.kernels.linear`; structures with atoms closer than `inner`
+            are left out, since the expert could not tell how close.
         radials, three_body, four_body: the products, see `LinearDescription`.
         wall: Å, where ZBL repulsion ends; None for no wall.
         crystal: where lattice constant, energy and elastic constants are HF's; None for no

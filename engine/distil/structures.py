@@ -23,7 +23,6 @@ from duetto.md.state import initial_state
 from duetto.potential.mixture import Potential
 
 _LARGEST_STRAIN = 0.04
-_RATTLE = (0.05, 0.25)  # Å
 _TIMESTEP_FS = 4.0
 _FRICTION_PER_FS = 0.01
 _STEPS = 60  # from snapshot to snapshot
@@ -106,7 +105,7 @@ def make_structures(settings: DistilSettings, hf: Expert, a: float) -> list[Stru
             if name == "strained":
                 strain = rng.uniform(-_LARGEST_STRAIN, _LARGEST_STRAIN, (3, 3))
                 atoms.set_cell(atoms.cell @ (np.eye(3) + (strain + strain.T) / 2), scale_atoms=True)
-            size = rng.uniform(*_RATTLE)
+            size = rng.uniform(*make.amplitude)
             atoms.positions += rng.normal(0.0, size, (len(atoms), 3))
             made.append(Structure(atoms, f"{name} {number}", name))
     for temperature in make.temperature_K if make.md else ():

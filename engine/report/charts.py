@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -86,15 +87,26 @@ def _mark_ideal(ax: Axes, best: float, text: str) -> None:
     )
 
 
-def draw_step_times(step_ms: Mapping[str, float], speedup: float, ideal: float | None) -> bytes:
+def draw_step_times(
+    step_ms: Mapping[str, float],
+    speedup: float,
+    ideal: float | None,
+    others: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
     """Draw the time of one step of full HF, mixture and full LF; PNG.
 
     Args:
         step_ms: ms, with keys `full_hf`, `mixture` and, where it was timed, `full_lf`.
         speedup: of the mixture over full HF.
         ideal: the speedup that the experts' costs allow; None where it is unknown.
+        others: further mixtures, what they are called by their keys.
     """
-    bars = (("full HF", "full_hf", HF), ("mixture", "mixture", MIXTURE), ("full LF", "full_lf", LF))
+    bars = (
+        ("full HF", "full_hf", HF),
+        ("mixture", "mixture", MIXTURE),
+        *((label, key, MIXTURE) for key, label in others.items()),
+        ("full LF", "full_lf", LF),
+    )
     rows = [bar for bar in bars if bar[1] in step_ms]
 
     def draw(figure: Figure) -> None:
@@ -107,9 +119,8 @@ def draw_step_times(step_ms: Mapping[str, float], speedup: float, ideal: float |
             text = f"{milliseconds(value)} ms"
             if key != "full_hf":
                 text += f"   {step_ms['full_hf'] / value:.1f}× faster"
-            middle = key == "mixture"
-            end = max(value, best) if middle else value
-            weight = "bold" if middle else "normal"
+            end = max(value, best) if key == "mixture" else value
+            weight = "bold" if colour == MIXTURE else "normal"
             ax.text(end + 0.015 * longest, place, text, va="center", fontweight=weight)
         if ideal is not None:
             text = f"ideal: {ideal:.1f}×, {100 * speedup / ideal:.0f} % of it reached"
@@ -122,7 +133,7 @@ def draw_step_times(step_ms: Mapping[str, float], speedup: float, ideal: float |
         ax.grid(axis="x")
         ax.spines["left"].set_visible(False)
 
-    return draw_png(draw, width=6.0, height=2.5)
+    return draw_png(draw, width=6.0, height=1.0 + 0.5 * len(rows))
 
 
 def draw_force_errors(height: Array, error: Array, weight: Array, force: float) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -235,6 +236,32 @@ def test_lf_that_knows_only_its_own_region_is_shown(tmp_path):
     assert not any("ideal" in line for line in closing_lines(report))
 
 
+def test_another_lf_under_the_same_hf_is_shown_beside(tmp_path):
+    pair = ExpertPair(high_fidelity(), low_fidelity())
+    settings = replace(write_example(tmp_path, pair), steps=4)
+    errors = "force_rmse_vs_full_hf_mev_per_angstrom"
+    same = run_demo(replace(settings, beside=tmp_path / "pair.duetto"), say=lambda line: None)
+    # The trajectory's forces were of those very positions.
+    assert same["other"][errors] == pytest.approx(same[errors], rel=1e-9)
+    linear = ExpertPair(high_fidelity(), random_expert("one species, l_max 2"))
+    linear.save(tmp_path / "linear.duetto")
+    report = run_demo(replace(settings, beside=tmp_path / "linear.duetto"), say=lambda line: None)
+    assert report[errors] == same[errors]
+    assert report["other"]["lf_kind"] == "linear"
+    assert report["other"][errors]["complex"] != report[errors]["complex"]
+    assert report["other"]["speedup_vs_full_hf"] > 0
+    assert any(line.startswith("beside   mixture, linear LF") for line in closing_lines(report))
+    assert "mixture, linear LF: step, speedup" in (settings.output / "index.html").read_text()
+
+
+def test_another_hf_is_no_comparison(tmp_path):
+    settings = write_example(tmp_path, ExpertPair(high_fidelity(), low_fidelity()))
+    ExpertPair(low_fidelity(), low_fidelity()).save(tmp_path / "other.duetto")
+    with pytest.raises(InputError, match=r"other\.duetto: its HF is not that of pair\.duetto"):
+        run_demo(replace(settings, beside=tmp_path / "other.duetto"), say=lambda line: None)
+    assert not settings.output.exists()
+
+
 def test_comparison_of_known_errors():
     class Exact:
         def evaluate(self, positions, cell):
@@ -294,11 +321,13 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path, capsys):
     out = tmp_path / "out"
     missing = tmp_path / "no.duetto"
     assert main(["demo", "--out", str(out), "--pair", str(missing)]) == 2
+    assert main(["demo", "--out", str(out), "--beside", str(missing)]) == 2
     assert main(["demo", "--out", str(out), "--steps", "1"]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert errors[0] == f"duetto: error: {missing}: no such pair file"
-    assert errors[1] == "duetto: error: --steps: got 1, allowed: 2 or more"
-    assert len(errors) == 2
+    assert errors[1] == errors[0]
+    assert errors[2] == "duetto: error: --steps: got 1, allowed: 2 or more"
+    assert len(errors) == 3
     assert not out.exists()
 
 

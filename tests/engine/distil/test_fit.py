@@ -135,6 +135,7 @@ def test_command_writes_pair_and_report(
         ({"cutoff": -1}, "distil.cutoff: got -1"),
         ({"crystal": {"symbol": "Pt", "lattice": "hcp", "a": 2.8}}, "distil.crystal.lattice"),
         ({"make": {"rattled": 1.5}}, "distil.make.rattled: got 1.5"),
+        ({"make": {"amplitude": [0.2, 0.1]}}, "two lengths in Å, the smaller first"),
         ({"noise": [1, 2]}, "distil.noise: got [1, 2]"),
     ],
 )
@@ -142,6 +143,30 @@ def test_settings_are_refused_by_name(given: dict[str, object], message: str) ->
     with pytest.raises(InputError) as caught:
         settings_of(given)
     assert message in str(caught.value)
+
+
+def test_structures_the_expert_cannot_see_are_left_out_and_counted(teacher: LinearExpert) -> None:
+    """Below `inner` moments do not change: such distances would be noise of every other row."""
+    whole = bulk("Pt", cubic=True, a=3.97).repeat((2, 2, 2))
+    rattled = [whole.copy() for _ in range(3)]
+    for number, atoms in enumerate(rattled):
+        atoms.rattle(0.05, seed=number)
+    rattled[2].positions[1] += 0.3 * rattled[2].get_distance(1, 0, mic=True, vector=True)
+    closest = rattled[2].get_distance(0, 1, mic=True)
+    assert closest < SMALL.inner
+    structures = [Structure(atoms, str(number), "") for number, atoms in enumerate(rattled)]
+    settings = DistilSettings(species=("Pt",), folds=2, ridge=1e-8)
+    said: list[str] = []
+    found = distil(teacher, settings, said.append, structures)
+    assert (found.n_structures, found.too_close, found.dropped) == (2, 1, 0)
+    assert found.closest == pytest.approx(
+        min(a.get_all_distances(mic=True)[np.triu_indices(32, 1)].min() for a in rattled[:2])
+    )
+    assert said == [
+        f"of 3 structures left out: 1 with atoms closer than inner, 2.2 Å ({closest:.2f} Å)"
+    ]
+    with pytest.raises(InputError, match="all structures were left out: 1 with atoms closer"):
+        distil(teacher, settings, structures=structures[2:])
 
 
 def test_no_data_and_wrong_species_are_said(teacher: LinearExpert) -> None:
