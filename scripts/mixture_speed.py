@@ -3,8 +3,13 @@
     python scripts/mixture_speed.py examples/ptco/ptco_linear.duetto examples/ptco/ptco.duetto \
         --random hf64 --nequip 500 --out bench/results/mixture_speed.json \
         --plot docs/images/mixture_speed.png
+    python scripts/mixture_speed.py examples/ptco/ptco_linear.duetto examples/ptco/ptco.duetto \
+        --system ptco --out bench/results/mixture_speed_ptco.json \
+        --plot docs/images/mixture_speed_ptco.png
 
-Bulk platinum with a ball of atoms computed by HF. The pairs must have the same HF expert; all their
+`--system pt`: bulk platinum with a ball of atoms computed by HF. `--system ptco`: slabs of
+Pt(111) under CO, the molecules and both surfaces computed by HF as in the demonstration; the share
+of complex atoms is set by the slab's thickness. The pairs must have the same HF expert; all their
 mixtures and full HF are timed turn by turn in one process. `--random hf64` adds the first pair's LF
 under an HF of that architecture with random weights at 5 Å, whose speed alone means something.
 `--nequip N` times nequip's own evaluations of every HF, eager and compiled, on about N atoms in the
@@ -15,7 +20,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +31,7 @@ from ase import Atoms
 from ase.geometry import get_distances
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from duetto.environment import package_versions
 from duetto.experts.allegro.expert import AllegroExpert
@@ -32,8 +39,9 @@ from duetto.experts.base import max_cutoff
 from duetto.experts.pair import ExpertPair
 from duetto.files import atomic_write
 from duetto.measure.bench.architectures import random_pair
-from duetto.measure.bench.systems import bulk_platinum
+from duetto.measure.bench.systems import bulk_platinum, platinum_with_co
 from duetto.measure.turns import time_in_turns
+from duetto.partition.regions import Regions
 from duetto.potential.mixture import Potential
 from duetto.report.style import INK, LF, MIXTURE, MUTED, draw_png
 
@@ -41,21 +49,25 @@ VERSIONS = ("duetto", "torch", "numpy", "numba", "nequip", "nequip-allegro")
 FRACTIONS = (0.02, 0.05, 0.10, 0.20, 0.40)
 
 
+SURFACE_LAYERS = 2
+"""On either side of a slab that are complex, as in the demonstration."""
+
+Peers = dict[str, Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Atoms and their weights (A,), 1 or 0."""
+
+    atoms: Atoms
+    weights: NDArray[np.float64]
+
+
 def main() -> None:
     """Measure, write rows, draw."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pairs", nargs="+", help="pair files with one HF expert in common")
-    parser.add_argument("--atoms", type=int, default=8000)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--fractions", type=float, nargs="+", default=FRACTIONS)
-    parser.add_argument("--random", metavar="ARCHITECTURE", help="an HF of random weights, too")
-    parser.add_argument("--nequip", type=int, metavar="N", help="nequip's HF on so many atoms")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--plot", type=Path)
-    args = parser.parse_args()
+    args = arguments()
     torch.set_num_threads(args.threads)
-    atoms = bulk_platinum(args.atoms)
+    cases = {"pt": balls, "ptco": slabs}[args.system](args.atoms, args.fractions)
     pairs = {Path(path).stem: ExpertPair.load(path) for path in args.pairs}
     groups = [pairs]
     if args.random:
@@ -65,9 +77,11 @@ def main() -> None:
     for group in groups:
         peers = {} if small is None else nequip_peers(next(iter(group.values())), small)
         count = len(small) if small is not None else 1
-        rows += measure(atoms, group, args.fractions, args.rounds, peers, count)
+        for case in cases:
+            rows += measure(case, group, args.rounds, peers, count)
     record = {
-        "n_atoms": len(atoms),
+        "system": args.system,
+        "n_atoms": [len(case.atoms) for case in cases],
         "threads": args.threads,
         "dtype": "float32",
         "pairs": {n: pair.content_hash for group in groups for n, pair in group.items()},
@@ -80,6 +94,22 @@ def main() -> None:
         atomic_write(args.plot, draw(rows))
 
 
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", nargs="+", help="pair files with one HF expert in common")
+    parser.add_argument("--system", choices=("pt", "ptco"), default="pt")
+    parser.add_argument("--atoms", type=int, default=8000)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--fractions", type=float, nargs="+", default=FRACTIONS)
+    parser.add_argument("--random", metavar="ARCHITECTURE", help="an HF of random weights, too")
+    parser.add_argument("--nequip", type=int, metavar="N", help="nequip's HF on so many atoms")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--plot", type=Path)
+    return parser.parse_args()
+
+
 def with_random_hf(pairs: dict[str, ExpertPair], architecture: str) -> dict[str, ExpertPair]:
     """The first pair's LF under an HF of random weights, cutoff 5 Å, of the same species."""
     name, pair = next(iter(pairs.items()))
@@ -90,7 +120,7 @@ def with_random_hf(pairs: dict[str, ExpertPair], architecture: str) -> dict[str,
     return {f"{architecture} with the LF of {name}": ExpertPair(hf, lf, {})}
 
 
-def nequip_peers(pair: ExpertPair, atoms: Atoms) -> dict[str, Callable[[], object]]:
+def nequip_peers(pair: ExpertPair, atoms: Atoms) -> Peers:
     """nequip's evaluations of a pair's HF, the list given; by name."""
     from duetto.measure.bench import nequip_engines as nequip
 
@@ -105,6 +135,12 @@ def nequip_peers(pair: ExpertPair, atoms: Atoms) -> dict[str, Callable[[], objec
     return {name: lambda m=m: m(dict(data)) for name, m in models.items()}
 
 
+def balls(n_atoms: int, fractions: Sequence[float]) -> list[Case]:
+    """Bulk platinum whose middle is complex."""
+    atoms = bulk_platinum(n_atoms)
+    return [Case(atoms, ball(atoms, fraction)) for fraction in fractions]
+
+
 def ball(atoms: Atoms, fraction: float) -> NDArray[np.float64]:
     """Weights (A,): 1 for the atoms nearest to the middle of the cell, 0 for the others."""
     middle = atoms.cell.array.sum(axis=0) / 2
@@ -114,15 +150,38 @@ def ball(atoms: Atoms, fraction: float) -> NDArray[np.float64]:
     return weights
 
 
+def slabs(n_atoms: int, fractions: Sequence[float]) -> list[Case]:
+    """Slabs under a quarter monolayer of CO, as thick as their share of complex atoms asks."""
+    regions = Regions.from_dict(
+        {
+            "complex": {
+                "any": [
+                    {"species": ["C", "O"]},
+                    *(
+                        {"layers": {"axis": "z", side: SURFACE_LAYERS, "of": {"species": ["Pt"]}}}
+                        for side in ("top", "bottom")
+                    ),
+                ]
+            }
+        }
+    )
+    found = []
+    for fraction in fractions:
+        # Of a layer's atoms there are half as many in CO.
+        layers = round((2 * SURFACE_LAYERS + 0.5) / fraction - 0.5)
+        atoms = platinum_with_co(n_atoms, layers=layers)
+        found.append(Case(atoms, regions.weights(atoms)))
+    return found
+
+
 def measure(
-    atoms: Atoms,
-    pairs: dict[str, ExpertPair],
-    fractions: list[float],
-    rounds: int,
-    peers: dict[str, Callable[[], object]],
-    peer_atoms: int = 1,
+    case: Case, pairs: dict[str, ExpertPair], rounds: int, peers: Peers, peer_atoms: int = 1
 ) -> list[dict[str, Any]]:
-    """One row per pair and fraction; `peers` are timed along, on `peer_atoms` atoms each."""
+    """One row per pair; `peers` are timed along, on `peer_atoms` atoms each.
+
+    Full LF is left out where LF does not know every species.
+    """
+    atoms, weights = case.atoms, case.weights
     positions = torch.from_numpy(atoms.positions.copy())
     cell = torch.from_numpy(atoms.cell.array.copy())
 
@@ -131,57 +190,62 @@ def measure(
         made.evaluate(positions, cell)
         return made
 
-    first = next(iter(pairs.values()))
-    full = potential(first, np.ones(len(atoms)))
+    full = potential(next(iter(pairs.values())), np.ones(len(atoms)))
     exact = full.evaluate(positions, cell).forces
-    lows = {name: potential(pair, np.zeros(len(atoms))) for name, pair in pairs.items()}
+    lows = {
+        name: potential(pair, np.zeros(len(atoms)))
+        for name, pair in pairs.items()
+        if set(atoms.symbols) <= set(pair.experts["lf"].species)
+    }
+    mixtures = {name: potential(pair, weights) for name, pair in pairs.items()}
+    tasks = {
+        "full_hf": lambda: full.evaluate(positions, cell),
+        **{f"lf {n}": lambda p=p: p.evaluate(positions, cell) for n, p in lows.items()},
+        **{n: lambda p=p: p.evaluate(positions, cell) for n, p in mixtures.items()},
+        **peers,
+    }
+    times = {n: t.minimum_ms for n, t in time_in_turns(tasks, rounds=rounds).items()}
+    per_atom = {n: times[n] / peer_atoms for n in peers}
     rows = []
-    for fraction in fractions:
-        weights = ball(atoms, fraction)
-        mixtures = {name: potential(pair, weights) for name, pair in pairs.items()}
-        tasks = {
-            "full_hf": lambda: full.evaluate(positions, cell),
-            **{f"lf {n}": lambda p=p: p.evaluate(positions, cell) for n, p in lows.items()},
-            **{n: lambda p=p: p.evaluate(positions, cell) for n, p in mixtures.items()},
-            **peers,
-        }
-        timings = time_in_turns(tasks, rounds=rounds)
-        for name, pair in pairs.items():
-            error = (mixtures[name].evaluate(positions, cell).forces - exact).numpy()
-            inside = weights == 1.0
-            core = inside & (ball_depth(atoms, inside) > 2 * max_cutoff(pair.experts["lf"]))
-            hf, lf = timings["full_hf"].minimum_ms, timings[f"lf {name}"].minimum_ms
-            mixed = timings[name].minimum_ms
-            ideal = hf / (fraction * hf + (1 - fraction) * lf)
-            per_atom = {n: timings[n].minimum_ms / peer_atoms for n in peers}
-            best = min(per_atom, key=lambda n: per_atom[n]) if per_atom else None
-            rows.append(
-                {
-                    "pair": name,
-                    "lf_kind": pair.experts["lf"].kind,
-                    "complex_fraction": fraction,
-                    "full_hf_ms": hf,
-                    "full_lf_ms": lf,
-                    "mixture_ms": mixed,
-                    "speedup": hf / mixed,
-                    "of_ideal": hf / mixed / ideal,
-                    "nequip_ms_per_atom": per_atom,
-                    "nequip_best": best,
-                    "speedup_over_nequip": best and per_atom[best] * len(atoms) / mixed,
-                    "force_rmse_complex_mev_per_angstrom": _rms(error[inside]),
-                    "force_rmse_core_mev_per_angstrom": _rms(error[core]) if core.any() else None,
-                }
-            )
-            print(rows[-1], flush=True)
+    for name, pair in pairs.items():
+        error = (mixtures[name].evaluate(positions, cell).forces - exact).numpy()
+        errors = force_errors(case, error, 2 * max_cutoff(pair.experts["lf"]))
+        row = {"pair": name, "lf_kind": pair.experts["lf"].kind, "n_atoms": len(atoms)}
+        row |= speeds(case, times["full_hf"], times.get(f"lf {name}"), times[name], per_atom)
+        rows.append(row | errors)
+        print(rows[-1], flush=True)
     return rows
 
 
-def ball_depth(atoms: Atoms, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(A,) Å, how far each atom is from the ball's surface, inwards."""
-    middle = atoms.cell.array.sum(axis=0) / 2
-    distance = get_distances([middle], atoms.positions, atoms.cell, atoms.pbc)[1][0]
-    depth: NDArray[np.float64] = distance[inside].max() - distance
-    return depth
+def speeds(
+    case: Case, hf: float, lf: float | None, mixed: float, per_atom: dict[str, float]
+) -> dict[str, Any]:
+    """Times in ms of full HF, full LF and the mixture, and nequip's per atom, as columns."""
+    fraction = float(case.weights.mean())
+    ideal = None if lf is None else hf / (fraction * hf + (1 - fraction) * lf)
+    best = min(per_atom, key=lambda n: per_atom[n]) if per_atom else None
+    return {
+        "complex_fraction": round(fraction, 3),
+        "full_hf_ms": hf,
+        "full_lf_ms": lf,
+        "mixture_ms": mixed,
+        "speedup": hf / mixed,
+        "of_ideal": None if ideal is None else hf / mixed / ideal,
+        "nequip_ms_per_atom": per_atom,
+        "nequip_best": best,
+        "speedup_over_nequip": best and per_atom[best] * len(case.atoms) / mixed,
+    }
+
+
+def force_errors(case: Case, error: NDArray[np.float64], deep: float) -> dict[str, float | None]:
+    """Of the complex atoms, and of those whose distance from any simple one is above `deep`, Å."""
+    inside = case.weights == 1.0
+    depth = KDTree(case.atoms.positions[~inside]).query(case.atoms.positions)[0]
+    core = inside & (depth > deep)
+    return {
+        "force_rmse_complex_mev_per_angstrom": _rms(error[inside]),
+        "force_rmse_core_mev_per_angstrom": _rms(error[core]) if core.any() else None,
+    }
 
 
 def _rms(values: NDArray[np.float64]) -> float:
@@ -203,8 +267,9 @@ def draw(rows: list[dict[str, Any]]) -> bytes:
             label = f"{kind} LF" + (f", HF {name.split()[0]}" if random else "")
             speed = [row["speedup"] for row in chosen]
             left.plot(percent, speed, "o-", color=colours[name], label=label)
-            ideal = [row["speedup"] / row["of_ideal"] for row in chosen]
-            left.plot(percent, ideal, "--", color=colours[name], linewidth=1.0)
+            if chosen[0]["of_ideal"] is not None:
+                ideal = [row["speedup"] / row["of_ideal"] for row in chosen]
+                left.plot(percent, ideal, "--", color=colours[name], linewidth=1.0)
             if random:
                 continue
             error = [row["force_rmse_complex_mev_per_angstrom"] for row in chosen]
@@ -212,7 +277,7 @@ def draw(rows: list[dict[str, Any]]) -> bytes:
         for ax in (left, right):
             ax.set_xscale("log")
             ticks = sorted({100 * row["complex_fraction"] for row in rows})
-            ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            ax.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
             ax.minorticks_off()
             ax.set_xlabel("complex atoms (%)")
             ax.grid(axis="y")

@@ -41,12 +41,14 @@ def _misfit(shape: tuple[int, int, int], cells: float) -> tuple[float, float]:
     return excess, max(shape) / min(shape)
 
 
-def platinum_with_co(n_atoms: int, seed: int = 0) -> Atoms:
+def platinum_with_co(n_atoms: int, seed: int = 0, layers: int | None = None) -> Atoms:
     """A Pt(111) slab with a quarter monolayer of CO on its upper side, about `n_atoms`, rattled.
 
-    Periodic in x and y. Thicker slabs are wider too: a cube above some thousand atoms.
+    Periodic in x and y. Thicker slabs are wider too: a cube above some thousand atoms, unless the
+    number of `layers` is given.
     """
-    layers = max(4, round(0.75 * n_atoms ** (1 / 3)))
+    if layers is None:
+        layers = max(4, round(0.75 * n_atoms ** (1 / 3)))
     per_layer = n_atoms / (layers + 0.5)  # two atoms of CO for every fourth platinum on top
     columns = max(2, 2 * round((per_layer * 3**0.5 / 2) ** 0.5 / 2))
     rows = max(2, 2 * round(per_layer / columns / 2))
