@@ -139,7 +139,8 @@ def _compute(
 ) -> Demonstration:
     start = prepare(config, standing=True)
     model, atoms = start.model, start.atoms
-    rival = settings.other and open_other(settings.load(RUN, settings.other), model)
+    beside = settings.other
+    rival = None if beside is None else open_other(settings.load(RUN, beside), model)
     counts = count_regions(start.weights)
     mixture, full_hf = start.potential(), start.potential(np.ones(len(atoms)))
     keeper = Keeper.of(Guard.from_config(config.guard), mixture)
@@ -155,7 +156,9 @@ def _compute(
     say(f"forces of full HF on {SNAPSHOTS} snapshots of the mixture")
     snapshots = records["mixture"].snapshots
     comparison = compare(snapshots, full_hf, state.cell)
-    other = rival and compare_other(start, rival, snapshots, full_hf, state.cell)
+    other = None
+    if rival is not None:
+        other = compare_other(start, rival, snapshots, full_hf, state.cell)
     say("step times on the large slab, in turns")
     speed = measure_speed(
         large,
