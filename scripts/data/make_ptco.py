@@ -1,8 +1,12 @@
 """Make the Pt+CO reference set: sample, label, split, export, and say where it comes from.
 
     python scripts/data/make_ptco.py --calculator chgnet --out examples/ptco/data --seed 0
+    python scripts/data/make_ptco.py --calculator chgnet --out examples/ptco/data/more_co \
+        --driver examples/ptco/ptco.duetto --frames build/more-co
 
-An interrupted run continues where it stopped; `--export-only` writes what exists so far.
+An interrupted run continues where it stopped; `--export-only` writes what exists so far. With
+`--driver` it makes the further frames of `ptco.more_families`, whose runs are driven by the pair's
+high-fidelity expert.
 """
 
 from __future__ import annotations
@@ -18,11 +22,13 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ptco.calculators import describe_calculator, load_calculator
 from ptco.checks import adsorption, carbon_monoxide, equation_of_state, pressure_modulus
-from ptco.families import FAMILIES
+from ptco.families import FAMILIES, Family
 from ptco.frames import SPLITS, collect, finished, make, plan, write_compressed
+from ptco.more_families import MORE_FAMILIES
 from ptco.provenance import summarise, write_provenance
 from ptco.sampling import Sampler
 
+from duetto import DuettoCalculator, ExpertPair
 from duetto.errors import InputError
 from duetto.files import atomic_write
 
@@ -43,6 +49,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--frames", type=Path, default=Path("build/ptco-frames"), help="work folder"
     )
+    parser.add_argument(
+        "--driver", type=Path, metavar="PAIR.duetto", help="make the further frames, with its HF"
+    )
     parser.add_argument("--frames-scale", type=float, default=1.0, help="fewer or more frames")
     parser.add_argument("--steps-scale", type=float, default=1.0, help="shorter runs, for tests")
     parser.add_argument("--export-only", action="store_true", help="write what exists so far")
@@ -56,7 +65,7 @@ def settle(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "frames_scale": options.frames_scale,
         "steps_scale": options.steps_scale,
-    }
+    } | _driver_described(options)
     options.frames.mkdir(parents=True, exist_ok=True)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.frames / "settings.json"
@@ -68,6 +77,25 @@ def settle(options: argparse.Namespace) -> None:
     atomic_write(path, json.dumps(settings))
 
 
+def families(options: argparse.Namespace) -> tuple[Family, ...]:
+    """Those of the set that is being made."""
+    return MORE_FAMILIES if options.driver else FAMILIES
+
+
+def _driver_described(options: argparse.Namespace) -> dict[str, str]:
+    if options.driver is None:
+        return {}
+    pair = ExpertPair.load(options.driver)
+    return {"driver": f"HF of {options.driver.name}, content hash {pair.content_hash[:12]}"}
+
+
+def _driver(options: argparse.Namespace) -> Calculator | None:
+    """Full high fidelity; a fresh one for every trajectory, so that it remembers none of them."""
+    if options.driver is None:
+        return None
+    return DuettoCalculator(options.driver, device="cpu", self_check=False)
+
+
 def checked(options: argparse.Namespace, name: str, measure: Callable[[], dict]) -> dict:
     """A measurement of the calculator, made once for a work folder."""
     path = options.frames / f"check_{name}.json"
@@ -77,15 +105,21 @@ def checked(options: argparse.Namespace, name: str, measure: Callable[[], dict])
 
 
 def sample_all(options: argparse.Namespace) -> None:
-    """Make every trajectory that is missing, then measure the calculator's remaining values."""
+    """Make every trajectory that is missing, then measure the calculator."""
     calculator = load_calculator(options.calculator)
     bulk_values = checked(options, "bulk", lambda: equation_of_state(calculator))
     lattice_constant = round(bulk_values["lattice_constant"], 4)
-    sampler = Sampler(calculator, lattice_constant, options.steps_scale)
-    trajectories = plan(FAMILIES, options.frames_scale)
+    trajectories = plan(families(options), options.frames_scale)
     for number, trajectory in enumerate(trajectories, 1):
+        sampler = Sampler(calculator, lattice_constant, options.steps_scale, _driver(options))
         record = make(trajectory, sampler, options.seed, options.frames)
         print(f"{number}/{len(trajectories)} {trajectory.name} {record}", flush=True)
+    if options.driver is None:
+        check_all(options, calculator, lattice_constant)
+
+
+def check_all(options: argparse.Namespace, calculator: Calculator, lattice_constant: float) -> None:
+    """Measure the calculator's remaining values."""
     checked(options, "pressure", lambda: pressure_modulus(calculator, lattice_constant))
     gas = checked(options, "co", lambda: carbon_monoxide(calculator))
     checked(
@@ -102,14 +136,14 @@ def against_stock(options: argparse.Namespace, calculator: Calculator) -> dict:
     from ptco.chgnet import stock_difference
 
     one_each: dict[str, Atoms] = {}
-    for frames in collect(plan(FAMILIES, options.frames_scale), options.frames).values():
+    for frames in collect(plan(families(options), options.frames_scale), options.frames).values():
         one_each |= {f.info["config_type"]: f for f in frames if f.calc is not None}
     return {"difference_to_stock_chgnet": stock_difference(calculator, list(one_each.values()))}
 
 
 def export(options: argparse.Namespace) -> None:
     """Write the compressed files and the provenance of all finished trajectories."""
-    trajectories = plan(FAMILIES, options.frames_scale)
+    trajectories = plan(families(options), options.frames_scale)
     splits = collect(trajectories, options.frames)
     files = {file_name(split, options.calculator): splits[split] for split in sorted(splits)}
     for name, frames in files.items():
@@ -125,8 +159,9 @@ def export(options: argparse.Namespace) -> None:
             "command": (
                 f"python scripts/data/make_ptco.py --calculator {options.calculator} "
                 f"--out OUT --seed {options.seed} --frames-scale {options.frames_scale:g}"
+                + (f" --driver {options.driver}" if options.driver else "")
             ),
-            "calculator": describe_calculator(options.calculator),
+            "calculator": describe_calculator(options.calculator) | _driver_described(options),
             "seed": options.seed,
             "frames_scale": options.frames_scale,
             "steps_scale": options.steps_scale,

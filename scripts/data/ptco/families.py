@@ -196,19 +196,21 @@ def slab_defect(sampler: Sampler, rng: Rng, count: int) -> Iterator[Atoms]:
 # ---- CO ----------------------------------------------------------------------------------------
 
 
-def _covered(
+def covered(
     sampler: Sampler,
     rng: Rng,
     kind: str,
     temperature: float,
     largest: int,
+    *,
+    fewest: int = 1,
     **placement: Any,
 ) -> Atoms:
-    """A thermal slab with 1 to `largest` CO."""
+    """A thermal slab with `fewest` to `largest` CO."""
     ideal = _slab(sampler, rng, kind, temperature, _CO_SIZES)
     sites = surface_sites(ideal, sampler.lattice_constant / np.sqrt(2))
     thermal = sampler.thermal_platinum(ideal, temperature, 1, rng)[0]
-    count = int(rng.integers(1, largest + 1))
+    count = int(rng.integers(fewest, largest + 1))
     return recentred(add_co(thermal, sites, count, rng, **placement))
 
 
@@ -221,7 +223,7 @@ def _covered_run(
         kinds = (("top",), ("bridge",), ("fcc",), ("hcp",), ("hollow",))[rng.integers(5)]
         present = {"111": {"top", "bridge", "fcc", "hcp"}, "100": {"top", "bridge", "hollow"}}
         alike = rng.random() < 0.5 and kinds[0] in present.get(kind, {"top", "bridge"})
-        atoms = _covered(sampler, rng, kind, temperature, largest, kinds=kinds if alike else None)
+        atoms = covered(sampler, rng, kind, temperature, largest, kinds=kinds if alike else None)
         yield from sampler.dynamics(atoms, temperature, count, rng)
 
     return sample
@@ -230,13 +232,13 @@ def _covered_run(
 def co_second_layer(sampler: Sampler, rng: Rng, count: int) -> Iterator[Atoms]:
     """Chemisorbed CO on (111) with one to three molecules 3-4.5 Å above it, 100-300 K."""
     temperature = rng.uniform(100, 300)
-    atoms = _covered(sampler, rng, "111", temperature, 4, kinds=("top", "fcc", "bridge"))
+    atoms = covered(sampler, rng, "111", temperature, 4, kinds=("top", "fcc", "bridge"))
     above = atoms.positions[:, 2].max()
     for _ in range(rng.integers(1, 4)):
         centre = rng.random(3) @ atoms.cell.array
         centre[2] = above + rng.uniform(3.0, 4.5)
         molecule = random_co(centre, 1.146 + rng.normal(0, 0.03), rng)
-        if _gap(atoms, molecule) > 2.6:
+        if gap(atoms, molecule) > 2.6:
             atoms += molecule
     yield from sampler.dynamics(recentred(atoms), temperature, count, rng)
 
@@ -246,20 +248,18 @@ def co_random(sampler: Sampler, rng: Rng, count: int) -> Iterator[Atoms]:
     for _ in range(count):
         kind = ("111", "111", "100", "211")[rng.integers(4)]
         temperature = rng.uniform(200, 800)
-        yield sampler.label(
-            _covered(sampler, rng, kind, temperature, 4, lift=rng.uniform(0.0, 1.2))
-        )
+        yield sampler.label(covered(sampler, rng, kind, temperature, 4, lift=rng.uniform(0.0, 1.2)))
 
 
 def co_approach(sampler: Sampler, rng: Rng, count: int) -> Iterator[Atoms]:
     """A CO in any direction brought to within 1.7-3 Å of a surface or of an adsorbed CO."""
     for _ in range(count):
-        atoms = _covered(sampler, rng, "111", 300.0, 2)
+        atoms = covered(sampler, rng, "111", 300.0, 2)
         for _ in range(50):
             centre = rng.random(3) @ atoms.cell.array
             centre[2] = atoms.positions[:, 2].max() + rng.uniform(-0.5, 3.0)
             molecule = random_co(centre, 1.15 + rng.normal(0, 0.03), rng)
-            if 1.7 < _gap(atoms, molecule) < 3.0:
+            if 1.7 < gap(atoms, molecule) < 3.0:
                 yield sampler.label(recentred(atoms + molecule))
                 break
 
@@ -286,12 +286,12 @@ def _gas(box: Atoms, molecules: int, bonds: tuple[float, float], rng: Rng) -> At
             break
         offset = rng.normal(0.0, 2.0, 3)
         molecule = random_co(centre + offset, rng.uniform(*bonds), rng)
-        if len(atoms) == 0 or _gap(atoms, molecule) > 2.4:
+        if len(atoms) == 0 or gap(atoms, molecule) > 2.4:
             atoms += molecule
     return atoms
 
 
-def _gap(atoms: Atoms, molecule: Atoms) -> float:
+def gap(atoms: Atoms, molecule: Atoms) -> float:
     """Shortest distance (Å) between the two, periodic."""
     together = atoms + molecule
     distances = [

@@ -59,8 +59,9 @@ def write_provenance(out: Path, provenance: dict) -> None:
 
 
 def _as_markdown(p: dict) -> str:
+    what = "further CO frames come" if _driver(p) else "Pt+CO reference set comes"
     sections = [
-        "# Where the Pt+CO reference set comes from",
+        f"# Where the {what} from",
         "Written by the command below; `PROVENANCE.json` holds the same in full.",
         f"```\n{p['command']}\n```",
         _calculator_text(p),
@@ -115,14 +116,28 @@ def _table(files: dict) -> str:
     return "## Contents\n" + "\n".join(rows)
 
 
-def _reading_text(p: dict) -> str:
-    return """## Reading it
+def _driver(p: dict) -> str | None:
+    return p["calculator"].get("driver")
 
+
+def _reading_text(p: dict) -> str:
+    return f"## Reading it\n\n{_READING}\n{_DRIVEN if _driver(p) else _OWN_RUNS}"
+
+
+_READING = """\
 Extended XYZ, read by ASE directly (`ase.io.read(name, index=":")`; unpacked first it is some 70
 times faster, since ASE seeks back for every frame). Energies in eV, forces in eV/Å, stress in
 eV/Å³ (ASE's sign); every cell is periodic in three directions, slabs and boxes with 13 Å of vacuum
 before their atoms move (their stress is that of the whole cell, vacuum included). `config_type`
-names the family, `trajectory` the independent run: no run has frames in two of train, val, test.
+names the family, `trajectory` the independent run: no run has frames in two of train, val, test."""
+
+_OWN_RUNS = """\
 Adsorbate-free platinum was sampled with ASE's EMT at the scaled lattice constant, everything with
 CO and `bulk_*K_*` by the calculator's own Langevin runs (equal masses, 2 fs); every label is the
 calculator's."""
+
+_DRIVEN = """\
+Surfaces were made hot with ASE's EMT at the scaled lattice constant; then the driver's Langevin
+runs (equal masses, 2 fs) took the molecules where the driver would. Every label is the
+calculator's. What each family holds is in `scripts/data/ptco/more_families.py`; the families of
+the set beside this folder are others, and no run is in both."""

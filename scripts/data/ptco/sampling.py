@@ -2,7 +2,8 @@
 
 Platinum without adsorbates is thermalised with ASE's EMT, scaled to the calculator's lattice
 constant, which costs next to nothing: it chooses the positions, never a label. Where CO is
-present the calculator's own forces drive the run and label its snapshots.
+present the calculator's own forces drive the run and label its snapshots; or a fast potential
+drives it and the calculator labels, which shows where that potential is wrong.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
+from duetto.errors import InputError, RunStopped
+
 EMT_LATTICE_CONSTANT = 3.9242  # Å, of ASE's EMT platinum
 # One mass for all atoms: the distribution of positions does not depend on masses, and light
 # platinum decorrelates in fewer evaluations.
@@ -27,11 +30,19 @@ FRICTION = 0.02  # 1/fs
 
 @dataclass(frozen=True)
 class Sampler:
-    """A calculator with its lattice constant (Å); `steps_scale` shortens every run, for tests."""
+    """A calculator with its lattice constant (Å).
+
+    Attributes:
+        calculator: labels every frame.
+        lattice_constant: Å, of platinum by the calculator.
+        steps_scale: shortens every run, for tests.
+        driver: moves the atoms of `dynamics`; by default the calculator itself.
+    """
 
     calculator: Calculator
     lattice_constant: float
     steps_scale: float = 1.0
+    driver: Calculator | None = None
 
     def label(self, atoms: Atoms) -> Atoms:
         """A copy with energy (eV), forces (eV/Å) and stress (eV/Å³) of the calculator."""
@@ -65,15 +76,26 @@ class Sampler:
         count: int,
         rng: np.random.Generator,
         interval: int = 10,
+        settling: int = 0,
     ) -> Iterator[Atoms]:
-        """`count` labelled snapshots of the calculator's run, `interval` steps of 2 fs apart."""
+        """`count` labelled snapshots of a run, `interval` steps of 2 fs apart after `settling`.
+
+        A run that a driver leads out of all bounds (atoms in one place, energies that are not
+        finite) ends early.
+        """
         running = atoms.copy()
         running.set_masses(np.full(len(atoms), SAMPLING_MASS))
-        running.calc = self.calculator
-        run = self._langevin(running, temperature, temperature, 2.0, rng)
-        for _ in range(count):
-            run.run(self._steps(interval))
-            yield self.label_from(running)
+        running.calc = self.driver or self.calculator
+        label = self.label if self.driver else self.label_from
+        try:
+            run = self._langevin(running, temperature, temperature, 2.0, rng)
+            if settling:
+                run.run(self._steps(settling))
+            for _ in range(count):
+                run.run(self._steps(interval))
+                yield label(running)
+        except (InputError, RunStopped):
+            return
 
     def label_from(self, running: Atoms) -> Atoms:
         """A frame without velocities; a run's last evaluation is not repeated."""
