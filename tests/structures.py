@@ -53,6 +53,21 @@ def nequip_results(model: Any, atoms: Atoms, cutoffs: np.ndarray) -> dict[str, n
     """
     from nequip.data import AtomicDataDict as K
 
+    out = model(nequip_frame(atoms, cutoffs))
+    results = {
+        "energy": out[K.TOTAL_ENERGY_KEY],
+        "energies": out[K.PER_ATOM_ENERGY_KEY].view(-1),
+        "forces": out[K.FORCE_KEY],
+    }
+    if atoms.cell.rank == 3:
+        results["stress"] = out[K.STRESS_KEY][0]
+    return {name: tensor.detach().double().numpy() for name, tensor in results.items()}
+
+
+def nequip_frame(atoms: Atoms, cutoffs: np.ndarray) -> dict[str, torch.Tensor]:
+    """A structure as a nequip model takes it, pairs by ASE."""
+    from nequip.data import AtomicDataDict as K
+
     types = np.array([TYPES.index(symbol) for symbol in atoms.symbols])
     i, j, D, S = neighbor_list("ijDS", atoms, float(cutoffs.max()))
     near = np.linalg.norm(D, axis=1) < cutoffs[types[i], types[j]]
@@ -69,12 +84,4 @@ def nequip_results(model: Any, atoms: Atoms, cutoffs: np.ndarray) -> dict[str, n
     if atoms.cell.rank == 3:
         data[K.CELL_KEY] = torch.tensor(atoms.cell.array, dtype=dtype)[None]
         data[K.EDGE_CELL_SHIFT_KEY] = torch.tensor(S, dtype=dtype)
-    out = model(data)
-    results = {
-        "energy": out[K.TOTAL_ENERGY_KEY],
-        "energies": out[K.PER_ATOM_ENERGY_KEY].view(-1),
-        "forces": out[K.FORCE_KEY],
-    }
-    if atoms.cell.rank == 3:
-        results["stress"] = out[K.STRESS_KEY][0]
-    return {name: tensor.detach().double().numpy() for name, tensor in results.items()}
+    return data

@@ -41,4 +41,6 @@ def ModelFromPair(
             f"{' '.join(type_names)}"
         )
     model = nequip_model(expert, model_dtype)
-    return fold_model(model) if evaluates_folded() else model
+    # Lightning leaves modules in the mode they come in, and in evaluation mode nequip's forces
+    # have no graph to go back through.
+    return (fold_model(model) if evaluates_folded() else model).train()

@@ -16,7 +16,7 @@ from duetto.errors import InputError
 from duetto.experts.pair import ExpertPair
 from duetto.potential.mixture import Potential
 from tests.engine.cotrain.training import ROOT, TYPES
-from tests.structures import nequip_results
+from tests.structures import nequip_frame, nequip_results
 
 PAIR = ROOT / "examples" / "ptco" / "ptco.duetto"
 
@@ -38,6 +38,18 @@ def test_it_is_the_expert_of_the_file(role: str) -> None:
     # Float64 sums of some hundred terms in another order.
     assert np.abs(found["energies"].ravel() - expected.energies.numpy()).max() < 1e-9
     assert np.abs(found["forces"] - expected.forces.numpy()).max() < 1e-9
+
+
+def test_it_can_be_trained_as_it_comes() -> None:
+    model = ModelFromPair(str(PAIR), "lf", TYPES, "float64")
+    atoms = bulk("Pt", a=3.97, cubic=True)
+    atoms.rattle(0.1, seed=1)
+    frame = nequip_frame(atoms, np.full((3, 3), 4.5))
+    parameter = next(model.parameters())
+    for _ in range(2):  # a graph that outlives its backward pass shows in the second step
+        model(dict(frame))["forces"].square().sum().backward()
+    assert parameter.grad is not None
+    assert float(parameter.grad.abs().max()) > 0
 
 
 def test_what_the_file_lacks_is_said(tmp_path) -> None:
