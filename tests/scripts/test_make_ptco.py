@@ -19,11 +19,14 @@ import make_ptco  # noqa: E402
 from ptco.adsorbates import PT_C_BOND, add_co, surface_sites  # noqa: E402
 from ptco.calculators import load_calculator  # noqa: E402
 from ptco.families import FAMILIES  # noqa: E402
+from ptco.more_families import MORE_FAMILIES  # noqa: E402
 from ptco.structures import random_strain, slab  # noqa: E402
 
 from duetto.errors import InputError  # noqa: E402
 
 COMMITTED = ROOT / "examples" / "ptco" / "data"
+MORE = COMMITTED / "more_co"
+DRIVER = ROOT / "examples" / "ptco" / "ptco.duetto"
 SPLITS = ("train", "val", "test")
 TINY = ["--calculator", "emt", "--frames-scale", "0.01", "--steps-scale", "0.02"]
 
@@ -54,9 +57,19 @@ def made(tmp_path_factory):
     return folder
 
 
-def test_every_family_is_present(made):
-    made_types = {f.info["config_type"] for fs in read_all(made / "out").values() for f in fs}
-    assert made_types == {family.name for family in FAMILIES}
+@pytest.fixture(scope="module")
+def driven(tmp_path_factory):
+    """The further frames, with runs that the shipped HF drives."""
+    folder = tmp_path_factory.mktemp("driven")
+    assert tiny_set(folder, "--driver", str(DRIVER)) == 0
+    return folder
+
+
+@pytest.mark.parametrize(("source", "families"), [("made", FAMILIES), ("driven", MORE_FAMILIES)])
+def test_every_family_is_present(source, families, request):
+    folder = request.getfixturevalue(source) / "out"
+    made_types = {f.info["config_type"] for fs in read_all(folder).values() for f in fs}
+    assert made_types == {family.name for family in families}
 
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(made, tmp_path):
@@ -83,9 +96,20 @@ def test_interrupted_run_continues_to_the_same_set(made, tmp_path):
     assert contents(tmp_path / "out") == contents(made / "out")
 
 
-def test_labels_are_those_of_the_calculator_at_the_stored_positions(made):
-    labelled = [f for name, fs in read_all(made / "out").items() for f in fs if f.calc is not None]
-    assert len(labelled) > 40
+def test_a_driver_moves_the_atoms_and_repeats_to_the_last_byte(driven, tmp_path):
+    assert tiny_set(tmp_path, "--driver", str(DRIVER)) == 0
+    assert contents(tmp_path / "out") == contents(driven / "out")
+    provenance = json.loads((driven / "out" / "PROVENANCE.json").read_text())
+    assert provenance["calculator"]["driver"].startswith("HF of ptco.duetto")
+    # A folder of the driver's frames is not one of the calculator's own runs.
+    assert tiny_set(driven, "--export-only") == 2
+
+
+@pytest.mark.parametrize("source", ["made", "driven"])
+def test_labels_are_those_of_the_calculator_at_the_stored_positions(source, request):
+    folder = request.getfixturevalue(source) / "out"
+    labelled = [f for name, fs in read_all(folder).items() for f in fs if f.calc is not None]
+    assert len(labelled) > 20
     for frame in labelled:
         check = frame.copy()
         check.calc = EMT()
@@ -176,9 +200,10 @@ def test_fast_chgnet_is_chgnet(request):
     assert difference["stress"] < 1e-5
 
 
-def test_committed_files_hold_what_the_provenance_says():
-    provenance = json.loads((COMMITTED / "PROVENANCE.json").read_text())
-    frames = read_all(COMMITTED)
+@pytest.mark.parametrize("folder", [COMMITTED, MORE], ids=["first", "more"])
+def test_committed_files_hold_what_the_provenance_says(folder):
+    provenance = json.loads((folder / "PROVENANCE.json").read_text())
+    frames = read_all(folder)
     assert set(frames) == set(provenance["files"])
     for name, summary in provenance["files"].items():
         assert len(frames[name]) == summary["frames"]
@@ -186,7 +211,7 @@ def test_committed_files_hold_what_the_provenance_says():
         counts = [f.info["config_type"] for f in frames[name]]
         for kind, ranges in summary["config_types"].items():
             assert counts.count(kind) == ranges["frames"]
-    assert sum(path.stat().st_size for path in COMMITTED.glob("*.gz")) < 8e6
+    assert sum(path.stat().st_size for path in folder.glob("*.gz")) < 5e6
 
 
 def test_ase_reads_a_compressed_file_as_it_is():
@@ -196,9 +221,10 @@ def test_ase_reads_a_compressed_file_as_it_is():
         assert direct.get_potential_energy() == unpacked.get_potential_energy()
 
 
-def test_committed_labels_are_complete_finite_and_tame():
-    files = read_all(COMMITTED)
-    assert len(files) == 5
+@pytest.mark.parametrize(("folder", "number"), [(COMMITTED, 5), (MORE, 3)], ids=["first", "more"])
+def test_committed_labels_are_complete_finite_and_tame(folder, number):
+    files = read_all(folder)
+    assert len(files) == number
     for name, frames in files.items():
         for frame in frames:
             assert frame.pbc.all()
@@ -212,19 +238,30 @@ def test_committed_labels_are_complete_finite_and_tame():
             assert np.abs(frame.get_forces().sum(axis=0)).max() < 2e-3
 
 
-@pytest.mark.parametrize("source", ["made", "committed"])
+@pytest.mark.parametrize("source", ["made", "committed", "more"])
 def test_no_run_is_split_and_every_split_has_every_family(source, request):
-    folder = COMMITTED if source == "committed" else request.getfixturevalue("made") / "out"
+    committed = {"committed": COMMITTED, "more": MORE}.get(source)
+    folder = committed or request.getfixturevalue("made") / "out"
     files = {name: frames for name, frames in read_all(folder).items() if name.startswith("ptco_")}
     runs = {name: {f.info["trajectory"] for f in frames} for name, frames in files.items()}
     assert sorted(name.split("_")[2].split(".")[0] for name in runs) == sorted(SPLITS)
     for name, mine in runs.items():
         for other, theirs in runs.items():
             assert name == other or not mine & theirs
-    if source == "committed":
-        families = {family.name for family in FAMILIES if family.target == "reference"}
+    if committed:
+        known = MORE_FAMILIES if source == "more" else FAMILIES
+        families = {family.name for family in known if family.target == "reference"}
         for frames in files.values():
             assert {f.info["config_type"] for f in frames} == families
+
+
+def test_the_two_sets_have_no_run_in_common():
+    first, more = (
+        {f.info["trajectory"] for frames in read_all(folder).values() for f in frames}
+        for folder in (COMMITTED, MORE)
+    )
+    assert more
+    assert not first & more
 
 
 def test_equation_of_state_and_pressure_agree_on_the_bulk_modulus(made):

@@ -81,11 +81,11 @@ def co_stretched(sampler: Sampler, rng: Rng, count: int) -> Iterator[Atoms]:
 
 
 MORE_FAMILIES = (
-    Family("co_crowded", _run(("111", "100"), (300, 800), 9, fewest=4, apart=2.6), 22, 8),
-    Family("co_steps", _run(("211",), (300, 1200), 6, apart=2.8), 28, 8),
-    Family("co_hotter", _run(("111", "111", "100"), (700, 1200), 6), 28, 8),
-    Family("co_thrown", co_thrown, 38, 6),
-    Family("co_near", co_near, 54, 4),
-    Family("co_scattered", co_scattered, 54, 4),
-    Family("co_stretched", co_stretched, 28, 4),
+    Family("co_crowded", _run(("111", "100"), (300, 800), 9, fewest=4, apart=2.6), 13, 8),
+    Family("co_steps", _run(("211",), (300, 1200), 6, apart=2.8), 17, 8),
+    Family("co_hotter", _run(("111", "111", "100"), (700, 1200), 6), 17, 8),
+    Family("co_thrown", co_thrown, 23, 6),
+    Family("co_near", co_near, 33, 4),
+    Family("co_scattered", co_scattered, 33, 4),
+    Family("co_stretched", co_stretched, 17, 4),
 )
