@@ -45,8 +45,8 @@ Job = tuple[str, KernelSpec | None, str, int]
 
 
 def jobs() -> list[Job]:
-    """All that has to be compiled."""
-    found: dict[str, Job] = {}
+    """All that has to be compiled; a kernel that two cases launch, once."""
+    found: dict[tuple[KernelSpec | None, str, int], Job] = {}
     for name in NAMES:
         case = case_named(name)
         counts = count_edges(case.pair, case.atoms)
@@ -56,10 +56,10 @@ def jobs() -> list[Job]:
             tiles = pack_tile(int(FEWER * fewest)), pack_tile(int(most))
             for tile in (t for t in EDGE_TILES if tiles[0] <= t <= tiles[1]):
                 for kind in kernel_kinds(spec):
-                    what = f"{name} {role} {kind} {tile}"
-                    found[what] = (what, spec, kind, tile)
+                    job = (f"{name} {role} {kind} {tile}", spec, kind, tile)
+                    found.setdefault((spec, kind, tile), job)
     for capacity in CELL_CAPACITIES:
-        found[f"step {capacity}"] = (f"step {capacity}", None, "", capacity)
+        found[None, "", capacity] = (f"step {capacity}", None, "", capacity)
     return list(found.values())
 
 
