@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
@@ -376,11 +377,14 @@ class Dynamics:
         if self._graphs is None:
             rebuilds = self.neighbors.n_rebuilds
             step, rebuild = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-            # Another thread, the guard's, may wait for an event of the device meanwhile. By default
-            # CUDA takes that for a mistake and gives the capture up.
-            with torch.cuda.graph(step, capture_error_mode="thread_local"):
+            # Torch's own stream for captures is of the device that captured first. Another thread,
+            # the guard's, may wait for an event of the device meanwhile; by default CUDA takes that
+            # for a mistake and gives the capture up.
+            stream = torch.cuda.Stream(self.positions.device)
+            how: Any = {"stream": stream, "capture_error_mode": "thread_local"}
+            with torch.cuda.graph(step, **how):
                 self._step()
-            with torch.cuda.graph(rebuild, capture_error_mode="thread_local"):
+            with torch.cuda.graph(rebuild, **how):
                 self.neighbors.rebuild(self.positions)
             self.neighbors.n_rebuilds = rebuilds
             self._graphs = step, rebuild

@@ -137,12 +137,13 @@ class Chip(TorchDispatchMode):
         self.used = outer
 
     @contextmanager
-    def capture(self, graph: Graph, *, capture_error_mode: str = "global") -> Iterator[None]:
+    def capture(
+        self, graph: Graph, *, stream: Stream, capture_error_mode: str = "global"
+    ) -> Iterator[None]:
         """As torch.cuda.graph: what is launched within is not done but captured."""
         # Else whatever another thread does with the device meanwhile makes the capture fail.
         assert capture_error_mode == "thread_local"
         begin = len(self.works)
-        stream = Stream(self, "capture")
         self._capturing = graph
         with self.within(stream):
             yield
