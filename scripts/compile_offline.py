@@ -38,7 +38,7 @@ from duetto.measure.bench.architectures import architecture_named
 
 BUDGETS = Path(__file__).resolve().parent.parent / "bench" / "budgets" / "expert_kernels.json"
 SPECIES = ("Pt", "C", "O")
-AT_MOST = ("stack_bytes", "shared_bytes", "instructions")
+AT_MOST = ("stack_bytes", "local_instructions", "shared_bytes", "instructions")
 AT_LEAST = ("resident_warps",)
 
 Budgets = dict[str, dict[str, dict[str, int]]]
@@ -94,7 +94,7 @@ def excess(limits: dict[str, int], resources: Resources) -> Iterator[str]:
     """What of a kernel is over its budget."""
     measured = resources.to_json()
     for key in AT_MOST:
-        if measured[key] > limits[key]:
+        if key in limits and measured[key] > limits[key]:
             yield f"{key} {measured[key]} > {limits[key]}"
     for key in AT_LEAST:
         if measured[key] < limits[key]:

@@ -1,7 +1,8 @@
 """The kernels compiled for a chip that is not here, against their committed budgets.
 
-In processes of their own, because this one may be interpreting. All other kernels of the budget
-file: `python scripts/compile_offline.py`.
+In processes of their own, because this one may be interpreting. Here one expert in tiles of every
+size, and what runs of the shipped pair launch for most of their atoms. All other kernels of the
+budget file: `python scripts/compile_offline.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import triton
 
 from duetto.experts.allegro.folding import fold, random_weights
 from duetto.experts.pair import ExpertPair
-from duetto.kernels.triton.expert_launch import kernel_kinds
+from duetto.kernels.triton.expert_launch import EDGE_TILES, kernel_kinds
 from duetto.kernels.triton.expert_spec import kernel_spec
 from duetto.measure.bench.architectures import architecture_named
 
@@ -27,7 +28,8 @@ BUDGETS = ROOT / "bench" / "budgets" / "expert_kernels.json"
 PAIR = ROOT / "examples" / "ptco" / "ptco.duetto"
 VERSION = ".".join(triton.__version__.split(".")[:2])
 LF = "lf32/3/whole/64/bf16x3/90"
-HF_FORWARD = "hf64/1/forward/64/bf16x3/90"
+EVERY_TILE = [f"lf32/3/whole/{tile}/bf16x3/90" for tile in EDGE_TILES]
+OF_SHIPPED_PAIR = [f"hf32/3/{kind}/128/bf16x3/90" for kind in ("forward", "backward")]
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +49,10 @@ def compile_offline(cache: Path, *arguments: str) -> subprocess.CompletedProcess
 
 
 def test_kernels_keep_their_budgets(cache: Path) -> None:
-    done = compile_offline(cache, LF, HF_FORWARD)
+    names = [*EVERY_TILE, *OF_SHIPPED_PAIR]
+    done = compile_offline(cache, *names)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert LF in done.stdout
-    assert HF_FORWARD in done.stdout
+    assert all(name in done.stdout for name in names)
 
 
 def test_more_than_the_budget_is_noticed(cache: Path, tmp_path: Path) -> None:
@@ -79,10 +81,13 @@ def test_budgets_are_what_the_chip_needs(version: str) -> None:
     for name, limits in budgets.items():
         _, _, kind, tile, precision, capability = name.split("/")
         assert limits["resident_warps"] >= 8
-        if (tile, precision, capability) != ("64", "bf16x3", "90"):
+        if tile not in ("64", "128") or (precision, capability) != ("bf16x3", "90"):
             continue
-        most = {"whole": 0, "forward": 63, "backward": 511}[kind]
-        assert limits["stack_bytes"] <= most, name
+        # Where most centres go, and on the chip that is timed: what is spilled and read again is
+        # little beside what is computed.
+        assert limits["local_instructions"] <= limits["instructions"] / 10, name
+        if kind == "whole":
+            assert limits["stack_bytes"] <= 8, name
 
 
 @pytest.mark.parametrize("role", ["hf", "lf"])
@@ -105,3 +110,10 @@ def test_shipped_pair_has_a_budget(role: str) -> None:
     for kind in kernel_kinds(spec):
         for capability in (80, 90, 100):
             assert f"{name}/3/{kind}/64/bf16x3/{capability}" in budgets
+
+
+def test_every_tile_has_a_budget() -> None:
+    """Of both timed experts, forward and backward, by the Triton that the chip's machine has."""
+    budgets = json.loads(BUDGETS.read_text())["3.6"]
+    for kernel in ("lf32/3/whole", "hf64/3/forward", "hf64/3/backward"):
+        assert {f"{kernel}/{tile}/bf16x3/90" for tile in EDGE_TILES} <= set(budgets)
