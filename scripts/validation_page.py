@@ -2,8 +2,10 @@
 
     duetto validate examples/ptco/validate.yaml KEY=VALUE …
     python scripts/validation_page.py outputs/ptco-validation docs/validation.md
+    python scripts/validation_page.py outputs/nih-validation docs/validation.md --case nih
 
-Replaces what stands between the page's two marks, and copies the pictures beside it into images/.
+Replaces what stands between the page's two marks of the case, and copies the pictures beside it
+into images/.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from duetto.files import atomic_write
 from duetto.validate.page import certificates, tables
 from duetto.validate.pictures import draw_pictures
 
-BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
-COMMAND = "duetto validate examples/ptco/validate.yaml"
+CASE = "ptco"
+"""Whose marks have no name and whose pictures none either."""
 
 
 def main() -> None:
@@ -27,36 +29,48 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, metavar="DIR", help="output.dir of the validation")
     parser.add_argument("page", type=Path, metavar="PAGE", help="the Markdown page")
+    parser.add_argument("--case", default=CASE, help="folder of examples; default ptco")
     parser.add_argument("--commit", help="that computed it; default: that of the checkout")
     parser.add_argument("--words", default="", help="KEY=VALUE … behind the configuration")
     args = parser.parse_args()
     report = json.loads((args.results / "validate.json").read_text(encoding="utf-8"))
     text = args.page.read_text(encoding="utf-8")
     commit = args.commit or _commit()
-    atomic_write(args.page, with_tables(text, report, commit, args.words))
+    atomic_write(args.page, with_tables(text, report, commit, args.words, args.case))
     images = args.page.parent / "images"
     images.mkdir(exist_ok=True)
+    of_case = "" if args.case == CASE else f"{args.case}_"
     for name in draw_pictures(report):
-        atomic_write(images / f"validation_{name}", (args.results / name).read_bytes())
+        atomic_write(images / f"validation_{of_case}{name}", (args.results / name).read_bytes())
 
 
-def with_tables(text: str, report: dict[str, Any], commit: str, words: str = "") -> str:
-    """The page with the report's tables between its marks.
+def marks(case: str = CASE) -> tuple[str, str]:
+    """The lines between which a case has its tables."""
+    name = "tables" if case == CASE else f"tables of {case}"
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+
+
+def with_tables(
+    text: str, report: dict[str, Any], commit: str, words: str = "", case: str = CASE
+) -> str:
+    """The page with the report's tables between the marks of its case.
 
     Raises:
-        ValueError: the page has no marks.
+        ValueError: the page has no such marks.
     """
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
+    begin, end = marks(case)
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
     versions = ", ".join(f"{name} {report['versions'][name]}" for name in ("torch", "numpy", "ase"))
+    command = f"duetto validate examples/{case}/validate.yaml"
     origin = (
-        f"By `{COMMAND}`, seed {report['seed']}, commit {commit}, {versions}; "
+        f"By `{command}`, seed {report['seed']}, commit {commit}, {versions}; "
         f"`{report['pair']}` has the hash {report['content_hash'][:12]}."
     )
     if words:
         origin += f" Behind the configuration: `{words}`."
     parts = [origin, tables(report), certificates(report)]
-    return f"{before}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}{after}"
+    return f"{before}{begin}\n\n" + "\n\n".join(parts) + f"\n\n{end}{after}"
 
 
 def _commit() -> str:

@@ -46,6 +46,9 @@ def tables(report: Mapping[str, Any]) -> str:
     for label, one in zip(labels, found, strict=True):
         parts.append(f"Bulk, {label} (`{one['pair']}`, seed {report['seed']}):\n\n{_bulk(one)}")
     parts.append(f"Seams and dynamics:\n\n{_rows(labels, found)}")
+    parts.append(
+        f"Force error of layers that are all HF, the largest, meV/Å:\n\n{_blends(labels, found)}"
+    )
     for key, title, table in (
         ("phonon_thz", "Phonons, THz, and the largest |LF − HF|", _phonons),
         ("adsorption_energy_ev", "Adsorption by site: energy, eV, and lengths, Å", _adsorption),
@@ -107,6 +110,22 @@ def _rows(labels: list[str], found: list[Mapping[str, Any]]) -> str:
         values = [x["nve_drift_mev_per_atom_per_ps"][who] for x in found]
         lines.append(line(f"drift at constant energy, {name}, meV/atom/ps", values, ".1e"))
     return "\n".join(lines)
+
+
+def _blends(labels: list[str], found: list[Mapping[str, Any]]) -> str:
+    """What a blend does for the atoms behind it, by its width and the temperature."""
+    seams = [(label, row) for label, one in zip(labels, found, strict=True) for row in one["seam"]]
+    heads = [f"{label}, {row['temperature_k']:g} K" for label, row in seams]
+    lines = [f"| blend, Å | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for n, blend in enumerate(seams[0][1]["force_error"]):
+        cells = [f"{_inside(row['force_error'][n]):.3g}" for _, row in seams]
+        lines.append(f"| {blend['blend_angstrom']:g} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _inside(errors: Mapping[str, Any]) -> float:
+    pairs = zip(errors["depth_angstrom"], errors["error_mev_per_angstrom"], strict=True)
+    return max(error for depth, error in pairs if depth > 0)
 
 
 def _phonons(found: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +116,13 @@ def relax(path: list[Atoms], pair: ExpertPair, **how: Any) -> None:
         pair: the experts.
         how: `partition` for `DuettoCalculator`; full high fidelity without.
     """
+    relax_with(path, lambda: DuettoCalculator(pair, dtype="float64", **how))
+
+
+def relax_with(path: list[Atoms], calculator: Callable[[], Any]) -> None:
+    """As `relax`; `calculator` makes one for each image."""
     for atoms in path:
-        atoms.calc = DuettoCalculator(pair, dtype="float64", **how)
+        atoms.calc = calculator()
     before = [path[end].positions.copy() for end in (0, -1)]
     settle(path[0])
     settle(path[-1])

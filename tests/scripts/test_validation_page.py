@@ -31,10 +31,16 @@ def test_only_what_stands_between_the_marks_is_replaced(monkeypatch) -> None:
         "content_hash": "0123456789abcdef",
         "versions": {"torch": "1", "numpy": "2", "ase": "3"},
     }
-    old = f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n"
+    mine, others = script.marks(), script.marks("nih")
+    kept = f"{others[0]}\nkept\n{others[1]}\nafter\n"
+    old = f"before\n{mine[0]}\nold\n{mine[1]}\n{kept}"
     new = script.with_tables(old, report, "abc")
     assert new.startswith("before\n")
-    assert new.endswith("after\n")
+    assert new.endswith(kept)
     assert "old" not in new
     assert "new table" in new
-    assert "seed 3, commit abc" in new
+    assert "examples/ptco/validate.yaml`, seed 3, commit abc" in new
+    other = script.with_tables(old, report, "abc", case="nih")
+    assert "kept" not in other
+    assert "old" in other
+    assert "examples/nih/validate.yaml`" in other
