@@ -48,6 +48,7 @@ def time_in_turns(
     rounds: int,
     synchronize: Callable[[], object] = lambda: None,
     after_round: Callable[[], object] = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
     """Run every task once per round, each round beginning with another one.
 
@@ -56,6 +57,8 @@ def time_in_turns(
         rounds: how often.
         synchronize: waits until the device has done all that was asked of it.
         after_round: called after each round, outside the measured time.
+        clock: in seconds; `time.thread_time` for tasks of one thread on a machine that does other
+            things meanwhile.
 
     Raises:
         ValueError: no task or no round.
@@ -65,7 +68,7 @@ def time_in_turns(
     timings = {name: Timing() for name in tasks}
     for turn in range(rounds):
         for name in _rotated(list(tasks), turn):
-            timings[name].samples_ms.append(_milliseconds(tasks[name], synchronize))
+            timings[name].samples_ms.append(_milliseconds(tasks[name], synchronize, clock))
         after_round()
     return timings
 
@@ -75,12 +78,16 @@ def _rotated(names: list[str], turn: int) -> list[str]:
     return names[first:] + names[:first]
 
 
-def _milliseconds(task: Callable[[], object], synchronize: Callable[[], object]) -> float:
+def _milliseconds(
+    task: Callable[[], object],
+    synchronize: Callable[[], object],
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     synchronize()
-    began = time.perf_counter()
+    began = clock()
     task()
     synchronize()
-    return 1000.0 * (time.perf_counter() - began)
+    return 1000.0 * (clock() - began)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch import Tensor
 from duetto.experts.base import Edges, Expert
 from duetto.kernels.cpu.edges import edge_virial, gather_edges, scatter_forces
 from duetto.kernels.cpu.expert import Chunk, Listener, Workspace
+from duetto.kernels.cpu.rows import widen
 from duetto.potential.base import Evaluation, ListOfNeighbors
 from duetto.potential.lowering import lower_on_cpu
 from duetto.potential.neighbors import NeighborList
@@ -263,7 +264,7 @@ class CPUBackend:
         if self._rows is None or len(self._rows) != len(x):
             # torch's memory begins where a line does.
             self._rows = torch.zeros(len(x), 4, dtype=torch.float64).numpy()
-        self._rows[:, :3] = x
+        widen(x, self._rows)
         return self._rows
 
     def _in_parallel(self, run: Callable[[Any], None], tasks: Sequence[Any]) -> None:

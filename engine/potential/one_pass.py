@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from duetto.kernels.cpu.expert import Workspace
+from duetto.kernels.cpu.rows import add_narrowed
 from duetto.potential.base import ListOfNeighbors
 from duetto.potential.terms import ExpertWork
 
@@ -122,4 +123,4 @@ class OnePassPlan:
     def add_forces(self, forces: Array) -> None:
         """Add all shares to the forces (A, 3), in their order."""
         for share, part in zip(self.shares, self.forces, strict=True):
-            forces[share.low : share.high] += part[:, :3]
+            add_narrowed(part, share.low, forces)

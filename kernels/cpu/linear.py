@@ -23,6 +23,7 @@ from duetto.kernels.cpu.linear_moments import sum_moments
 from duetto.kernels.cpu.linear_polynomial import polynomial
 from duetto.kernels.cpu.pairs import stayed
 from duetto.kernels.cpu.product import registers
+from duetto.kernels.cpu.uncounted import uncounted
 from duetto.kernels.cpu.wall import wall_of_centre, wall_of_edges
 from duetto.kernels.linear import COMPRESSION, LinearForm, gradient_entries
 
@@ -46,7 +47,7 @@ def block_energy(
         shapes: (T, S, 5) see `embed`, and the place of missing neighbors.
         coefficients: linear, quadratic and cubic, see `polynomial`.
         memory: edges (S, K, lanes, 4); OUTPUT unit, R, dR, Y (S, K, any, lanes), gradient as edges,
-            A, G (1, M, lanes), gY (1, D, lanes).
+            A, G (1, M, lanes), gY (1, D, lanes), products (1, P, lanes).
         most: (S,) OUTPUT, vectors of neighbors of each species.
         nearest: (lanes,) OUTPUT, Å², of the nearest neighbor that has moments.
         virial: (6, lanes) OUTPUT, see `edge_gradients`.
@@ -58,7 +59,7 @@ def block_energy(
     evaluate = polynomial(dtype, lanes, species, radials)
     adjoint = edge_gradients(dtype, lanes, radials)
 
-    @compiled
+    @uncounted
     def kernel(
         type: int,
         count: Any,
@@ -71,7 +72,7 @@ def block_energy(
         energy: Any,
     ) -> None:
         nearest[:], virial[:] = np.inf, 0.0
-        edges, unit, R, dR, Y, gradient, A, G, gY = memory
+        edges, unit, R, dR, Y, gradient, A, G, gY, products = memory
         for s in range(count.shape[0]):
             shape = shapes[type, s]
             most[s] = fill(count[s], shape[4], edges[s])
@@ -81,7 +82,7 @@ def block_energy(
             else:
                 A[0, s * moments : (s + 1) * moments] = 0.0
         linear, quadratic, cubic = coefficients
-        evaluate(type, A, linear, quadratic, cubic, energy, G)
+        evaluate(type, A, linear, quadratic, cubic, products, energy, G)
         for s in range(count.shape[0]):
             arrays = unit[s], R[s], dR[s], Y[s]
             adjoint(most[s], *arrays, G, s * moments, gY, gradient[s], virial)
@@ -153,10 +154,8 @@ def from_list(
     a centre of that type meets no wall; `energy` (n,) float64 OUTPUT, not weighted; `forces`
     (any, 4), from atom `low` on, and the virial `sums` (3, 3) ADDED TO.
     """
-    gather, scatter = blocks.gather(lanes, single), blocks.scatter(lanes)
-    add_virial = blocks.add_virial
-    evaluate = block_energy(dtype, lanes, species, radials, size)
     T = np.float32 if dtype == "float32" else np.float64
+    one_block = _block_from_list(dtype, lanes, species, radials, size, single, walled)
 
     @compiled
     def kernel(
@@ -185,46 +184,118 @@ def from_list(
         count, most = np.empty((S, lanes), dtype=np.int64), np.empty(S, dtype=np.int64)
         virial = np.empty((6, lanes), dtype=T)
         found, nearest = np.empty(lanes, dtype=T), np.empty(lanes, dtype=T)
-        flat_edges, flat_where = memory[0].reshape(-1), where.reshape(-1)
+        scratch = (count, most, virial, found, nearest)
+        flat = (memory[0].reshape(-1), where.reshape(-1))
         for block in range(borders.shape[0] - 1):
-            begin, end = borders[block], borders[block + 1]
-            these, shares = centres[begin:end], weight[begin:end]
-            t = types[these[0]]
-            gather(
+            one_block(
                 positions,
                 images,
                 rows,
                 slots,
-                these,
-                begin,
+                centres,
+                borders[block],
+                borders[block + 1],
+                weight,
                 types,
                 places,
-                flat_edges,
-                flat_where,
-                count,
+                wall,
+                wall_reach,
+                shift,
+                shapes,
+                coefficients,
+                memory,
+                where,
+                flat,
+                scratch,
+                low,
+                energy,
+                forces,
+                sums,
             )
-            evaluate(t, count, shapes, coefficients, memory, most, nearest, virial, found)
+
+    return kernel
+
+
+@functools.cache
+def _block_from_list(
+    dtype: str,
+    lanes: int,
+    species: int,
+    radials: tuple[int, ...],
+    size: int,
+    single: bool,
+    walled: bool,
+) -> Callable[..., None]:
+    """Compile `from_list` for the centres from `begin` to `end`, which are one block."""
+    gather, scatter = blocks.gather(lanes, single), blocks.scatter(lanes)
+    add_virial = blocks.add_virial
+    evaluate = block_energy(dtype, lanes, species, radials, size)
+
+    @uncounted
+    def kernel(
+        positions: Any,
+        images: Any,
+        rows: Any,
+        slots: Any,
+        centres: Any,
+        begin: int,
+        end: int,
+        weight: Any,
+        types: Any,
+        places: Any,
+        wall: Any,
+        wall_reach: Any,
+        shift: Any,
+        shapes: Any,
+        coefficients: Any,
+        memory: Any,
+        where: Any,
+        flat: Any,
+        scratch: Any,
+        low: int,
+        energy: Any,
+        forces: Any,
+        sums: Any,
+    ) -> None:
+        count, most, virial, found, nearest = scratch
+        flat_edges, flat_where = flat
+        these, shares = centres[begin:end], weight[begin:end]
+        t = types[these[0]]
+        gather(
+            positions,
+            images,
+            rows,
+            slots,
+            these,
+            begin,
+            types,
+            places,
+            flat_edges,
+            flat_where,
+            count,
+        )
+        evaluate(t, count, shapes, coefficients, memory, most, nearest, virial, found)
+        for lane in range(end - begin):
+            energy[begin + lane] = np.float64(found[lane]) + shift[t]
+        add_virial(virial, shares, sums)
+        for s in range(where.shape[0]):
+            scatter(count[s], where[s], memory[5][s], these, shares, low, forces)
+        if walled:
             for lane in range(end - begin):
-                energy[begin + lane] = np.float64(found[lane]) + shift[t]
-            add_virial(virial, shares, sums)
-            for s in range(S):
-                scatter(count[s], where[s], memory[5][s], these, shares, low, forces)
-            if walled:
-                for lane in range(end - begin):
-                    if nearest[lane] >= wall_reach[t]:
-                        continue
-                    energy[begin + lane] += wall_of_centre(
-                        positions,
-                        images,
-                        slots[rows[begin + lane] : rows[begin + lane + 1]],
-                        these[lane],
-                        shares[lane],
-                        types,
-                        wall,
-                        low,
-                        forces,
-                        sums,
-                    )
+                if nearest[lane] >= wall_reach[t]:
+                    continue
+                energy[begin + lane] += wall_of_centre(
+                    positions,
+                    images,
+                    slots[rows[begin + lane] : rows[begin + lane + 1]],
+                    these[lane],
+                    shares[lane],
+                    types,
+                    wall,
+                    low,
+                    forces,
+                    sums,
+                )
 
     return kernel
 
@@ -472,12 +543,13 @@ class CPULinear:
         layout, L = self.form.layout, self.lanes
         S, K = layout.num_species, room + 1  # one more, for what is written and not counted
         D, M = len(layout.radials) ** 2, layout.num_moments
+        alone = {"A": M, "G": M, "gY": D, "products": len(self._coefficients[2][2])}
         widths = {"unit": 5, "R": layout.size, "dR": layout.size, "Y": D}
         memory = [
             work("linear edges", S, K, L, 4),
             *(work(f"linear {key}", S, K, width, L) for key, width in widths.items()),
             work("linear gradient", S, K, L, 4),
-            *(work(f"linear {key}", 1, size, L) for key, size in (("A", M), ("G", M), ("gY", D))),
+            *(work(f"linear {key}", 1, size, L) for key, size in alone.items()),
         ]
         return tuple(memory), np.empty((S, K, L), dtype=np.int64)
 
@@ -500,7 +572,8 @@ def _coefficients(form: LinearForm, name: str) -> tuple[Any, ...]:
     rows, factors, values = gradient_entries(form, 3)
     moments = torch.unique(rows)
     begin = torch.searchsorted(rows, torch.cat([moments, moments.new_tensor([1 << 62])]))
-    cubic = (moments, begin, factors, values)
+    pairs, entries = torch.unique(factors, dim=0, return_inverse=True)
+    cubic = (moments, begin, pairs.reshape(-1, 2), entries, values)
     return (
         form.c1.numpy().astype(name),
         tuple(_plain(matrix, name) for matrix in _quadratic(form)),

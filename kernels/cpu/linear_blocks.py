@@ -7,6 +7,7 @@ atom or an edge is four numbers, x, y, z and nothing, so that one instruction ta
 Letters as in `duetto.kernels.linear`; K is the room for neighbors of one species.
 """
 
+# mypy: disable-error-code="untyped-decorator, misc"
 from __future__ import annotations
 
 import functools
@@ -14,8 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from duetto.kernels.cpu.compiling import compiled
+from duetto.kernels.cpu.uncounted import uncounted
 from duetto.kernels.cpu.vector import (
     add,
     doubled,
@@ -141,8 +146,9 @@ def gather(lanes: int, single: bool) -> Callable[..., None]:
         where: (S K lanes,) int64 OUTPUT, the neighbor's index.
         count: (S, lanes) int64 OUTPUT.
     """
+    of_one_species, of_several = _gather_alike(lanes), _gather_apart(lanes)
 
-    @compiled
+    @uncounted
     def kernel(
         positions: Any,
         images: Any,
@@ -163,29 +169,126 @@ def gather(lanes: int, single: bool) -> Callable[..., None]:
             i = centres[lane]
             ti = types[i]
             here = load(4, positions, (4 * i,))
-            limit, to, s = limits[ti, ti], np.uint64(lane), 0
-            for place in range(np.uint64(rows[begin + lane]), np.uint64(rows[begin + lane + 1])):
-                slot = slots[place]
-                j = np.int64(slot & 0xFFFFFFFF)
-                away = subtract(load(4, positions, (4 * j,)), here)
-                away = add(away, load(4, images, (4 * ((slot >> IMAGE) & 0xFFFF),)))
-                if not single:
-                    tj = slot >> TYPE
-                    limit, s = limits[ti, tj], max(species_of[tj], 0)
-                    to = np.uint64((s * room + count[s, lane]) * lanes + lane)
-                # Written whether it is near or not, and overwritten if not: the processor could
-                # not foretell a branch here.
-                store_as(edges, (np.uint64(4) * to,), away)
-                where[to] = j
-                near = total(multiply(away, away)) < limit
-                if single:
-                    to += np.uint64(near) * np.uint64(lanes)
-                else:
-                    count[s, lane] += near
+            first, last = np.uint64(rows[begin + lane]), np.uint64(rows[begin + lane + 1])
+            among = positions, images, slots, first, last, here
             if single:
-                count[0, lane] = np.int64(to) // lanes
+                count[0, lane] = of_one_species(among, limits[ti, ti], lane, edges, where)
+            else:
+                of_several(among, limits[ti], species_of, lane, room, edges, where, count)
 
     return kernel
+
+
+@functools.cache
+def _gather_alike(lanes: int) -> Callable[..., int]:
+    """Compile `gather` of one centre whose neighbors are all of one species; it returns how many.
+
+    Four slots at a time, so that their distances are compared side by side.
+    """
+    step = np.uint64(lanes)
+
+    @uncounted
+    def kernel(among: Any, limit: float, lane: int, edges: Any, where: Any) -> Any:
+        positions, images, slots, first, last, here = among
+        to, one, limits = np.uint64(lane), np.uint64(1), splat(4, limit)
+        two, three, four = np.uint64(2), np.uint64(3), np.uint64(4)
+        for place in range(first, last, four):
+            # Beyond the last is the last again, which then does not count.
+            left = last - place - one
+            ja, away_a = away(positions, images, slots[place], here)
+            jb, away_b = away(positions, images, slots[place + min(left, one)], here)
+            jc, away_c = away(positions, images, slots[place + min(left, two)], here)
+            jd, away_d = away(positions, images, slots[place + min(left, three)], here)
+            near = which_are_below(
+                multiply(away_a, away_a),
+                multiply(away_b, away_b),
+                multiply(away_c, away_c),
+                multiply(away_d, away_d),
+                limits,
+            )
+            near &= (one << (min(left, three) + one)) - one
+            # Written whether it is near or not, and overwritten if not: the processor could not
+            # foretell a branch here.
+            store_as(edges, (four * to,), away_a)
+            where[to] = ja
+            to += step * (near & one)
+            store_as(edges, (four * to,), away_b)
+            where[to] = jb
+            to += step * ((near >> one) & one)
+            store_as(edges, (four * to,), away_c)
+            where[to] = jc
+            to += step * ((near >> two) & one)
+            store_as(edges, (four * to,), away_d)
+            where[to] = jd
+            to += step * (near >> three)
+        return np.int64(to) // lanes
+
+    return kernel
+
+
+@uncounted
+def away(positions: Any, images: Any, slot: int, here: Any) -> Any:
+    """A slot's neighbor, and where it is, seen from `here`."""
+    j = np.int64(slot & 0xFFFFFFFF)
+    apart = subtract(load(4, positions, (4 * j,)), here)
+    return j, add(apart, load(4, images, (4 * ((slot >> IMAGE) & 0xFFFF),)))
+
+
+@functools.cache
+def _gather_apart(lanes: int) -> Callable[..., None]:
+    """Compile `gather` of one centre whose neighbors are told apart by their types."""
+
+    @uncounted
+    def kernel(
+        among: Any,
+        limits: Any,
+        species_of: Any,
+        lane: int,
+        room: int,
+        edges: Any,
+        where: Any,
+        count: Any,
+    ) -> None:
+        positions, images, slots, first, last, here = among
+        for place in range(first, last):
+            slot = slots[place]
+            j, apart = away(positions, images, slot, here)
+            tj = slot >> TYPE
+            s = max(species_of[tj], 0)
+            to = np.uint64((s * room + count[s, lane]) * lanes + lane)
+            store_as(edges, (np.uint64(4) * to,), apart)
+            where[to] = j
+            count[s, lane] += total(multiply(apart, apart)) < limits[tj]
+
+    return kernel
+
+
+@intrinsic
+def which_are_below(typingctx: Any, a: Any, b: Any, c: Any, d: Any, limits: Any) -> Any:
+    """Whether the sum of each vector's elements is below its limit, as the bits of a number.
+
+    Four vectors of four; `limits` is a vector of four, too.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        a_and_b, c_and_d = _halves(builder, *args[:2]), _halves(builder, *args[2:4])
+        even, odd = [0, 2, 4, 6], [1, 3, 5, 7]
+        sums = builder.fadd(
+            _chosen(builder, a_and_b, c_and_d, even), _chosen(builder, a_and_b, c_and_d, odd)
+        )
+        bits = builder.fcmp_ordered("<", sums, args[4])
+        return builder.zext(builder.bitcast(bits, ir.IntType(4)), ir.IntType(64))
+
+    return types.uint64(a, b, c, d, limits), codegen
+
+
+def _halves(builder: Any, a: Any, b: Any) -> Any:
+    """a₀ + a₂, a₁ + a₃, b₀ + b₂, b₁ + b₃, as LLVM instructions."""
+    return builder.fadd(_chosen(builder, a, b, [0, 1, 4, 5]), _chosen(builder, a, b, [2, 3, 6, 7]))
+
+
+def _chosen(builder: Any, a: Any, b: Any, places: list[int]) -> Any:
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), 4), places))
 
 
 @functools.cache
@@ -196,7 +299,7 @@ def take(lanes: int) -> Callable[..., None]:
     `centres` (≤ lanes,) are rows of the chunk and `where` holds edges.
     """
 
-    @compiled
+    @uncounted
     def kernel(
         rows: Any,
         pair: Any,
@@ -231,7 +334,7 @@ def fill(lanes: int) -> Callable[..., int]:
     cutoff.
     """
 
-    @compiled
+    @uncounted
     def kernel(count: Any, far: Any, edges: Any) -> int:
         most = 0
         for lane in range(lanes):
@@ -260,7 +363,7 @@ def scatter(lanes: int) -> Callable[..., None]:
         forces: (any, 4) float64, ADDED TO.
     """
 
-    @compiled
+    @uncounted
     def kernel(
         count: Any,
         where: Any,
@@ -287,7 +390,7 @@ def scatter(lanes: int) -> Callable[..., None]:
 def give(lanes: int) -> Callable[..., None]:
     """Compile `give(count, where, block, gradient)`: the block's gradients to a chunk's (E, 3)."""
 
-    @compiled
+    @uncounted
     def kernel(count: Any, where: Any, block: Any, gradient: Any) -> None:
         for lane in range(lanes):
             for k in range(count[lane]):
@@ -297,7 +400,7 @@ def give(lanes: int) -> Callable[..., None]:
     return kernel
 
 
-@compiled
+@uncounted
 def add_virial(per_centre: Any, weight: Any, sums: Any) -> None:
     """sums −= w_i Σ_j r_ij ⊗ g_ij, in double precision.
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from duetto.kernels.cpu.compiling import compiled
 from duetto.kernels.cpu.harmonics import harmonics_slope, write_harmonics
 from duetto.kernels.cpu.linear_moments import moments_adjoint
+from duetto.kernels.cpu.uncounted import uncounted
 from duetto.kernels.cpu.vector import (
     add,
     component,
@@ -51,7 +51,7 @@ def embed(dtype: str, lanes: int, size: int, l_max: int) -> Callable[..., None]:
     T = _type(dtype)
     half, one, two, three, width = T(0.5), T(1.0), T(2.0), T(3.0), T(1.0 / COMPRESSION)
 
-    @compiled
+    @uncounted
     def kernel(
         edges: Any, count: int, shape: Any, nearest: Any, unit: Any, R: Any, dR: Any, Y: Any
     ) -> None:
@@ -119,7 +119,7 @@ def edge_gradients(dtype: str, lanes: int, radials: tuple[int, ...]) -> Callable
     l_max = len(radials) - 1
     project = harmonic_gradient(dtype, lanes, l_max)
 
-    @compiled
+    @uncounted
     def kernel(
         count: int,
         unit: Any,
@@ -161,7 +161,7 @@ def harmonic_gradient(dtype: str, lanes: int, l_max: int) -> Callable[..., Any]:
     `along` is dE/d|r| through the radial functions.
     """
 
-    @compiled
+    @uncounted
     def kernel(unit: Any, k: int, along: Any, gY: Any) -> tuple[Any, Any, Any]:
         x, y, z = (
             load(lanes, unit, (k, 0, 0)),

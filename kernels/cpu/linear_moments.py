@@ -114,6 +114,11 @@ def _carry(phi: Any, before: Any, first: Any, body: Any, following: Any) -> None
     phi.add_incoming(following, body)
 
 
+def _plus_product(builder: Any, vector: VectorType, a: Any, b: Any, total: Any) -> Any:
+    """`total` + a · b, or the product alone where there is no total yet."""
+    return builder.fmul(a, b) if total is None else fused_multiply_add(builder, vector, a, b, total)
+
+
 @intrinsic(prefer_literal=True)
 def moments_adjoint(
     typingctx: Any,
@@ -148,19 +153,27 @@ def moments_adjoint(
         by_harmonic: dict[int, list[tuple[int, int]]] = {}
         for n, d, place in moments_of(counts):
             by_harmonic.setdefault(d, []).append((n, place))
-        result = ir.Constant(vector.llvm, None)
+        # Loaded before anything is stored: LLVM cannot know that the arrays do not overlap, and
+        # would load them again after every store.
+        values = [radial.load(vector, n) for n in range(max(counts))]
+        slopes = [slope.load(vector, n) for n in range(max(counts))]
+        # Three sums in turns, so that an addition need not wait for the one before.
+        results = [ir.Constant(vector.llvm, None)] * 3
+        across = {}
         for d, moments in by_harmonic.items():
-            along = across = ir.Constant(vector.llvm, None)
+            along = sums = None
             for n, place in moments:
                 here = gradient.load(vector, place)
-                along = fused_multiply_add(builder, vector, slope.load(vector, n), here, along)
+                along = _plus_product(builder, vector, slopes[n], here, along)
                 if d > 0:
-                    across = fused_multiply_add(
-                        builder, vector, radial.load(vector, n), here, across
-                    )
-            result = fused_multiply_add(builder, vector, harmonic.load(vector, d), along, result)
-            if d > 0:
-                target.store(vector, d, across)
-        return result
+                    sums = _plus_product(builder, vector, values[n], here, sums)
+            turn = d % 3
+            results[turn] = _plus_product(
+                builder, vector, harmonic.load(vector, d), along, results[turn]
+            )
+            across[d] = sums
+        for d in range(1, len(across)):
+            target.store(vector, d, across[d])
+        return builder.fadd(builder.fadd(results[0], results[1]), results[2])
 
     return vector(radials, lanes, R, dR, Y, k, G, at, gY), codegen

@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
+
 from duetto.kernels.cpu.expert import CPUExpert
 from duetto.kernels.cpu.linear import CPULinear
 from duetto.kernels.linear import gradient_entries
@@ -86,12 +88,13 @@ def _linear(expert: CPULinear) -> dict[str, StageCost]:
     """A linear expert's one pass, and the same from edges that others have gathered."""
     layout, size = expert.form.layout, expert.dtype.itemsize
     D, M = len(layout.radials) ** 2, layout.blocks[-1]
-    quadratic, cubic = (len(gradient_entries(expert.form, order)[0]) for order in (2, 3))
+    quadratic, cubic = (gradient_entries(expert.form, order)[1] for order in (2, 3))
+    products = len(torch.unique(cubic, dim=0))  # of pairs of moments, each made once
     distance, compression, envelope = 11, 15, 12
     radial, harmonics = 10 * layout.size, {1: 0, 4: 3, 9: 24, 16: 62}[D]
     adjoint = 4 * M + 2 * D + {1: 0, 4: 25, 9: 60, 16: 130}[D] + 12
     edge = distance + compression + envelope + radial + harmonics + 2 * M + adjoint
-    centre = 2 * quadratic + 4 * cubic + 4 * layout.num_moments
+    centre = 2 * len(quadratic) + 2 * len(cubic) + products + 4 * layout.num_moments
     scatter, position, force, slot = 6, 24, 48, 8
     return {
         "linear/one_pass": StageCost(
