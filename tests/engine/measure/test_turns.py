@@ -35,6 +35,12 @@ def test_times_are_milliseconds_of_the_task_alone():
     assert timings["fast"].minimum_ms < 20.0  # neither the other task's nor the round's end
 
 
+def test_another_clock_is_asked_before_and_after():
+    ticks = iter(range(100))
+    timings = time_in_turns({"a": int}, rounds=2, clock=lambda: next(ticks) ** 2 / 1000)
+    assert timings["a"].samples_ms == [1.0, 5.0]
+
+
 def test_minimum_and_median():
     timing = Timing([3.0, 1.0, 10.0])
     assert timing.to_dict() == {"minimum": 1.0, "median": 3.0, "samples": 3}
