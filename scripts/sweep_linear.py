@@ -1,7 +1,8 @@
 """What a linear LF's basis buys: force error on unseen structures against the cost of an edge.
 
     python scripts/sweep_linear.py examples/ptco/ptco.duetto --config examples/ptco/distil.yaml \
-        --every 4 --rows bench/results/linear_sweep.csv --plot docs/images/linear_sweep.png
+        --every 8 --cutoffs 4.5 --rows bench/results/linear_sweep.csv \
+        --plot docs/images/linear_sweep.png
 
 Every basis is fitted as `duetto distil` does it, with the same structures, constraints and its own
 ridge by cross-validation. The cost is processor time of one core, the least of several evaluations.
@@ -106,7 +107,13 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> bytes:
             ax.plot(x, y, "o", color=colour, label=f"{cutoff:g} Å")
             for row, a, b in zip(chosen, x, y, strict=True):
                 ax.annotate(
-                    row["basis"], (a, b), xytext=(4, 3), textcoords="offset points", fontsize=7
+                    row["basis"],
+                    (a, b),
+                    xytext=(3, 4),
+                    textcoords="offset points",
+                    fontsize=7,
+                    rotation=35,  # neighbours of almost the same error stay apart
+                    rotation_mode="anchor",
                 )
         ax.set_xlabel("an atom, on one core (ns)")
         ax.set_ylabel("force error from HF, unseen (meV/Å)")
