@@ -1,6 +1,8 @@
 """The HF expert of a pair file, as it is, with an LF that was trained towards it.
 
     python scripts/assemble_pair.py examples/ptco/ptco.duetto outputs/ptco/time/best.ckpt \
+        -o mine.duetto --outer-step-fs 3
+    python scripts/assemble_pair.py examples/ptco/ptco.duetto distilled.duetto \
         -o mine.duetto --outer-step-fs 4
 
 `duetto pack` would take HF from the checkpoint, where its weights have been rounded to the
@@ -18,16 +20,21 @@ from duetto.experts.pair import ExpertPair
 from duetto.run.multiple_timestep import MEASURED
 
 
+def with_lf(path: str) -> ExpertPair:
+    """What a checkpoint or a pair file has for LF."""
+    return ExpertPair.load(path) if path.endswith(".duetto") else pack(lf=path)[0]
+
+
 def main() -> None:
     """Assemble and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pair", type=Path, help="pair file with HF")
-    parser.add_argument("lf", metavar="CKPT", help="checkpoint with the model lf")
+    parser.add_argument("lf", metavar="CKPT|PAIR", help="checkpoint or pair file with the LF")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PAIR.duetto")
     parser.add_argument("--outer-step-fs", type=float, help="longest outer step that was measured")
     args = parser.parse_args()
     try:
-        teacher, (trained, _) = ExpertPair.load(args.pair), pack(lf=args.lf)
+        teacher, trained = ExpertPair.load(args.pair), with_lf(args.lf)
     except InputError as error:
         parser.error(str(error))
     provenance = {**trained.provenance, "hf": teacher.provenance["hf"]}

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from duetto.distil.fit import Fit, cost_per_edge, distil, evaluate
+from duetto.distil.fit import Fit, cost_per_edge, distil
+from duetto.distil.gathered import evaluate
 from duetto.distil.settings import read_settings
 from duetto.experts.linear.basis import basis_of
 from duetto.experts.pair import ExpertPair

@@ -80,12 +80,16 @@ class Box:
         i, j, vectors: the edges within the cutoffs, as a function of the list.
     """
 
-    def __init__(self, form: LinearForm, atoms: int = 40, seed: int = 0) -> None:
+    def __init__(
+        self, form: LinearForm, atoms: int = 40, seed: int = 0, only: int | None = None
+    ) -> None:
         rng = np.random.default_rng(seed)
         self.cell = np.array([[10.0, 1.0, 0.0], [0.0, 10.0, 0.0], [0.0, 0.0, 10.0]])
         sites = np.stack(np.meshgrid(*[np.arange(4)] * 3), axis=-1).reshape(-1, 3)[:atoms]
         self.positions = (sites + rng.uniform(-0.12, 0.12, sites.shape)) / 4.0 @ self.cell
         self.types = rng.integers(0, form.num_types, atoms)
+        if only is not None:
+            self.types[:] = only
         self.weights = rng.uniform(0, 1, atoms)
         self.neighbors = NeighborList(np.full(atoms, 4.5), np.ones(3, dtype=bool), 0.4)
         self.neighbors.rebuild(torch.from_numpy(self.positions), torch.from_numpy(self.cell))

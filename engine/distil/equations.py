@@ -14,7 +14,8 @@ from torch import Tensor
 
 from duetto.errors import InputError
 
-QUANTITIES = ("sites", "forces", "virial")
+QUANTITIES = ("sites", "forces", "virial", "changes")
+"""Site energies, forces, virials, and changes of the forces along stretches of dynamics."""
 
 
 @dataclass
@@ -73,6 +74,12 @@ class Equations:
     def folds(self) -> list[int]:
         """Numbers of the folds that have rows."""
         return sorted({fold for fold, _ in self.parts})
+
+    @property
+    def quantities(self) -> list[str]:
+        """Names of those that have rows."""
+        met = {quantity for _, quantity in self.parts}
+        return [quantity for quantity in QUANTITIES if quantity in met]
 
     def sums(self, folds: list[int]) -> tuple[Tensor, Tensor]:
         """Weighted XX and Xy of some folds."""

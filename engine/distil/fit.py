@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from duetto.distil.elastic import Elasticity, constraints_of, elasticity
-from duetto.distil.equations import QUANTITIES, Constraints, Equations, choose_ridge, solve
-from duetto.distil.rows import empty_expert, num_unknowns, rows_of
-from duetto.distil.settings import DistilSettings
+from duetto.distil.equations import Constraints, Equations, choose_ridge, solve
+from duetto.distil.gathered import Gathered, evaluate
+from duetto.distil.rows import num_unknowns
+from duetto.distil.settings import DistilSettings, pair_matrix
 from duetto.distil.structures import Structure, make_structures, read_structures, tensors_of
 from duetto.errors import InputError
 from duetto.experts.base import Expert, cutoff_matrix
@@ -26,7 +26,6 @@ from duetto.experts.linear.expert import LinearExpert
 from duetto.experts.pair import ExpertPair
 from duetto.potential.base import Evaluation
 from duetto.potential.mixture import Potential
-from duetto.potential.neighbors import NeighborList
 
 Say = Callable[[str], None]
 _WALL_EXPONENT = 6.0
@@ -104,7 +103,7 @@ def distil(
     constraints = None
     if crystal is not None and settings.crystal is not None:
         constraints = constraints_of(description, settings.crystal, crystal)
-    gathered = _Gathered(hf, description, settings)
+    gathered = Gathered(hf, description, settings)
     for structure in tqdm(data, "rows", delay=2.0, disable=None):
         gathered.add(structure)
     gathered.require_some()
@@ -159,37 +158,25 @@ def _with_species(hf: Expert, settings: DistilSettings) -> DistilSettings:
 
 
 def describe(settings: DistilSettings) -> LinearDescription:
-    """The expert's shape, one cutoff and one inner radius for all pairs of species."""
-    T = range(len(settings.species))
+    """The expert's shape.
 
-    def everywhere(value: float) -> tuple[tuple[float, ...], ...]:
-        return tuple(tuple(value for _ in T) for _ in T)
+    Raises:
+        InputError: a length is given for species that the expert does not have.
+    """
 
-    wall = settings.wall
+    def table(key: str) -> tuple[tuple[float, ...], ...]:
+        return pair_matrix(getattr(settings, key), settings.species, f"distil.{key}")
+
     return LinearDescription(
         species=settings.species,
         neighbors=settings.species,
-        cutoffs=everywhere(settings.cutoff),
-        inner=everywhere(settings.inner),
+        cutoffs=table("cutoff"),
+        inner=table("inner"),
         radials=settings.radials,
         three_body=settings.three_body,
         four_body=settings.four_body,
-        wall=None if wall is None else WallTerm(_WALL_EXPONENT, everywhere(wall)),
+        wall=None if settings.wall is None else WallTerm(_WALL_EXPONENT, table("wall")),
     )
-
-
-def evaluate(expert: Expert, structure: Structure, dtype: str = "float32") -> Evaluation:
-    """Energies, forces and virial of a structure by one expert alone."""
-    atoms = structure.atoms
-    potential = Potential(
-        ExpertPair(expert, None),
-        atoms.get_chemical_symbols(),
-        np.ones(len(atoms)),
-        atoms.pbc,
-        dtype=dtype,
-        skin=0.0,
-    )
-    return potential.evaluate(*tensors_of(atoms))
 
 
 def _shifts(description: LinearDescription) -> Tensor:
@@ -197,107 +184,6 @@ def _shifts(description: LinearDescription) -> Tensor:
     K = basis_of(description).size
     last = torch.arange(num_unknowns(description)) % (K + 1)
     return last == K
-
-
-class _Gathered:
-    """Normal equations of the structures seen so far, and what else a fit remembers of them."""
-
-    def __init__(self, hf: Expert, description: LinearDescription, settings: DistilSettings):
-        self.hf, self.description, self.settings = hf, description, settings
-        noise = dict(zip(QUANTITIES, settings.noise, strict=True))
-        self.equations = Equations(num_unknowns(description), noise)
-        self.n_atoms = self.dropped = self.too_close = 0
-        self.closest = self._closest_of_all = math.inf
-        T, V = len(description.species), len(description.layout.scalar)
-        self._low = torch.full((T, V), math.inf, dtype=torch.float64)
-        self._high = torch.full((T, V), -math.inf, dtype=torch.float64)
-        self._pairs = torch.zeros(T, T, dtype=torch.bool)
-        self._groups: dict[str, int] = {}
-        self._cutoffs = cutoff_matrix(empty_expert(description))
-
-    def add(self, structure: Structure) -> None:
-        """Add a structure's rows, unless its forces are too large or its atoms too close."""
-        atoms = structure.atoms
-        index = {name: t for t, name in enumerate(self.description.species)}
-        types = torch.tensor([index[name] for name in atoms.symbols])
-        i, j, vectors = self._edges(structure, types)
-        closest = float(vectors.norm(dim=1).min()) if len(vectors) else math.inf
-        self._closest_of_all = min(self._closest_of_all, closest)
-        if closest < self.settings.inner:
-            self.too_close += 1
-            return
-        labels = evaluate(self.hf, structure)
-        if float(labels.forces.abs().max()) > self.settings.largest_force:
-            self.dropped += 1
-            return
-        self.closest = min(self.closest, closest)
-        rows = rows_of(self.description, types, i, j, vectors)
-        wall = self._wall(structure)
-        group = self._groups.setdefault(structure.group, len(self._groups))
-        fold, n = group % self.settings.folds, len(atoms)
-        add = self.equations.add
-        add(fold, "sites", rows.sites, labels.energies - wall.energies)
-        add(fold, "forces", rows.forces, (labels.forces - wall.forces).flatten())
-        # Per atom, so that large cells do not count for more than their atoms do.
-        virial = (labels.virial - wall.virial).flatten() / n
-        add(fold, "virial", rows.virial / n, virial)
-        self.n_atoms += n
-        self._pairs[types[i], types[j]] = True
-        for t in range(len(index)):
-            of_type = rows.scalars[types == t]
-            if len(of_type):
-                self._low[t] = torch.minimum(self._low[t], of_type.amin(dim=0))
-                self._high[t] = torch.maximum(self._high[t], of_type.amax(dim=0))
-
-    @property
-    def left_out(self) -> str:
-        """How many structures, and why; empty if none was."""
-        s = self.settings
-        counts = (
-            (
-                self.too_close,
-                f"atoms closer than inner, {s.inner:g} Å ({self._closest_of_all:.2f} Å)",
-            ),
-            (self.dropped, f"forces above largest_force, {s.largest_force:g} eV/Å"),
-        )
-        return ", ".join(f"{count} with {why}" for count, why in counts if count)
-
-    def require_some(self) -> None:
-        """Refuse, with the reason, if no structure was left."""
-        if not self.n_atoms:
-            raise InputError(f"distil: all structures were left out: {self.left_out}")
-
-    def _edges(self, structure: Structure, types: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        positions, cell = tensors_of(structure.atoms)
-        ranges = np.full(len(positions), float(self._cutoffs.max()))
-        lists = NeighborList(ranges, structure.atoms.pbc, 0.0)
-        lists.rebuild(positions, cell)
-        i = torch.from_numpy(np.repeat(np.arange(len(positions)), np.diff(lists.first)))
-        j = torch.from_numpy(lists.neighbor.astype(np.int64))
-        shift = torch.from_numpy(lists.shift.astype(np.float64))
-        vectors = positions[j] - positions[i] + shift @ cell
-        near = vectors.norm(dim=1) < self._cutoffs[types[i], types[j]]
-        return i[near], j[near], vectors[near]
-
-    def _wall(self, structure: Structure) -> Evaluation:
-        """What the fit need not explain."""
-        return evaluate(empty_expert(self.description), structure, "float64")
-
-    def expert(self, c: Tensor) -> LinearExpert:
-        """The expert of the unknowns c (X,)."""
-        T, K = len(self.description.species), basis_of(self.description).size
-        table = c.view(T, K + 1)
-        seen = torch.stack([self._low, self._high], dim=1)
-        seen = torch.where(seen.isfinite(), seen, torch.nan)
-        return LinearExpert(
-            self.description, table[:, K].contiguous(), table[:, :K].contiguous(), seen
-        )
-
-    @property
-    def seen_pairs(self) -> list[list[str]]:
-        """Species of centres and neighbors within the cutoff."""
-        names = self.description.species
-        return [[names[i], names[j]] for i, j in self._pairs.nonzero().tolist()]
 
 
 def cost_per_edge(expert: LinearExpert, structure: Structure) -> dict[str, float]:

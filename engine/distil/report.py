@@ -13,8 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from duetto.distil.elastic import Elasticity, elasticity
-from duetto.distil.equations import QUANTITIES, solve
-from duetto.distil.fit import Fit, _shifts, cost_per_edge, evaluate, provenance_of
+from duetto.distil.equations import solve
+from duetto.distil.fit import Fit, _shifts, cost_per_edge, provenance_of
+from duetto.distil.gathered import evaluate
 from duetto.distil.settings import Crystal, DistilSettings
 from duetto.distil.structures import Structure
 from duetto.errors import InputError
@@ -44,7 +45,7 @@ def report_of(fit: Fit, settings: DistilSettings) -> dict[str, Any]:
         "rows": fit.n_rows,
         "ridge": fit.ridge,
         "cross_validation": {f"{ridge:.0e}": value for ridge, value in fit.misfits.items()},
-        "fit_rmse": _fit_errors(fit),
+        "fit_rmse": fit_errors(fit),
         "hf_force_rms": _force_rms(fit),
         "learning_curve": learning_curve(fit),
     }
@@ -103,12 +104,12 @@ def shown(value: float | None) -> str:
     return "   none  " if value is None else f"{value:9.4f}"
 
 
-def _fit_errors(fit: Fit) -> dict[str, float]:
+def fit_errors(fit: Fit) -> dict[str, float]:
     """Root mean squares over the data: meV, meV/Å, meV per atom."""
     equations = fit.equations
     table = np.concatenate([fit.expert.coefficients, fit.expert.shift[:, None]], axis=1)
     c = equations.sums(equations.folds)[1].new_tensor(table.ravel())
-    return {name: 1e3 * equations.error(c, equations.folds, name) for name in QUANTITIES}
+    return {name: 1e3 * equations.error(c, equations.folds, name) for name in equations.quantities}
 
 
 def _force_rms(fit: Fit) -> float:
@@ -130,7 +131,8 @@ def learning_curve(fit: Fit) -> list[dict[str, float]]:
         c = solve(XX, Xy, fit.ridge, free, fit.constraints)
         atoms = sum(equations.parts[fold, "sites"].rows for fold in rest[:count])
         curve.append(
-            {"atoms": atoms} | {name: 1e3 * equations.error(c, held, name) for name in QUANTITIES}
+            {"atoms": atoms}
+            | {name: 1e3 * equations.error(c, held, name) for name in equations.noise}
         )
     return curve
 

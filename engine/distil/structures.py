@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
 import numpy as np
@@ -14,11 +14,11 @@ from ase.io import iread
 
 from duetto.atoms.structure import check_atoms
 from duetto.atoms.unreadable import unreadable
-from duetto.distil.settings import Crystal, DistilSettings
+from duetto.distil.settings import Crystal, DistilSettings, Slow
 from duetto.experts.base import Expert
 from duetto.experts.pair import ExpertPair
 from duetto.files import require_file
-from duetto.md.integrators import langevin_baoab
+from duetto.md.integrators import langevin_baoab, velocity_verlet
 from duetto.md.state import initial_state
 from duetto.potential.mixture import Potential
 
@@ -144,6 +144,27 @@ def _snapshots(
             family = f"md {temperature_K:g} K"
             found.append(Structure(copy, f"{family} {block}", family))
     return found
+
+
+def stretch(structure: Structure, hf: Expert, slow: Slow, seed: int) -> Iterator[Structure]:
+    """Where HF's own dynamics at constant energy takes a structure.
+
+    Args:
+        structure: the start, at random velocities.
+        hf: whose dynamics it is.
+        slow: how hot, how far apart and how many.
+        seed: of the velocities.
+    """
+    atoms = structure.atoms
+    symbols = atoms.get_chemical_symbols()
+    potential = Potential(ExpertPair(hf, None), symbols, np.ones(len(atoms)), atoms.pbc)
+    state = initial_state(atoms, potential, temperature_K=slow.temperature_K, seed=seed)
+    for _ in range(slow.looks):
+        for _ in range(slow.steps):
+            state = velocity_verlet(state, potential, slow.timestep_fs)
+        moved = atoms.copy()
+        moved.positions[:] = state.positions.numpy()
+        yield replace(structure, atoms=moved)
 
 
 def tensors_of(atoms: Atoms) -> tuple[torch.Tensor, torch.Tensor]:

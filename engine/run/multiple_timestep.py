@@ -49,7 +49,7 @@ def require_low_fidelity_everywhere(pair: ExpertPair, species: Sequence[str], na
         raise InputError(
             f"{name}: multiple_timestep lets lf move every atom between two evaluations of hf, and "
             f"this lf never met {other} beside {centre}; take a pair whose lf was trained on all "
-            "atoms, such as examples/ptco/ptco_time.duetto (docs/time.md)"
+            "atoms, such as examples/ptco/ptco_time_linear.duetto (docs/time.md)"
         )
 
 

@@ -82,7 +82,7 @@ def block_energy(
             else:
                 A[0, s * moments : (s + 1) * moments] = 0.0
         linear, quadratic, cubic = coefficients
-        evaluate(type, A, linear, quadratic, cubic, products, energy, G)
+        evaluate(type, A, linear, quadratic, cubic, products, most, energy, G)
         for s in range(count.shape[0]):
             arrays = unit[s], R[s], dR[s], Y[s]
             adjoint(most[s], *arrays, G, s * moments, gY, gradient[s], virial)
@@ -282,7 +282,7 @@ def _block_from_list(
             scatter(count[s], where[s], memory[5][s], these, shares, low, forces)
         if walled:
             for lane in range(end - begin):
-                if nearest[lane] >= wall_reach[t]:
+                if nearest[lane] > wall_reach[t]:
                     continue
                 energy[begin + lane] += wall_of_centre(
                     positions,

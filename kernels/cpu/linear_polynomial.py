@@ -111,7 +111,7 @@ def _component(
 def degree(
     dtype: str, lanes: int, species: int, per_species: int, begin: int, size: int, components: int
 ) -> Callable[..., None]:
-    """Compile `degree(A, single, C, sums, G)`: the moments of one degree.
+    """Compile `degree(A, single, C, there, sums, G)`: the moments of one degree.
 
     Args:
         dtype, lanes: of the vectors.
@@ -124,17 +124,23 @@ def degree(
         single: (M,) c1.
         C: (S size, S size) symmetric: the gradient's quadratic part is C times the moments of each
             component.
+        there: (S,) neighbors of each species; the moments of one that has none are zero, and
+            nobody asks for their gradient.
         sums: (lanes,) the energy, ADDED TO.
-        G: (1, M, lanes) OUTPUT, dE/dA of this degree.
+        G: (1, M, lanes) OUTPUT, dE/dA of this degree for the species that are there.
     """
 
     @uncounted
-    def kernel(A: Any, single: Any, C: Any, sums: Any, G: Any) -> None:
+    def kernel(A: Any, single: Any, C: Any, there: Any, sums: Any, G: Any) -> None:
         energy = load(lanes, sums, (0,))
         for s in range(species):
+            if there[s] == 0:
+                continue
             for n in range(size):
                 rows = none_yet(components, lanes, A)
                 for other in range(species):
+                    if there[other] == 0:
+                        continue
                     first = other * per_species + begin
                     for k in range(size):
                         factor = C[s * size + n, other * size + k]
@@ -196,7 +202,7 @@ def cubic(dtype: str, lanes: int) -> Callable[..., None]:
 def polynomial(
     dtype: str, lanes: int, species: int, radials: tuple[int, ...]
 ) -> Callable[..., None]:
-    """Compile `polynomial(type, A, linear, quadratic, cubic, products, energy, G)`.
+    """Compile `polynomial(type, A, linear, quadratic, cubic, products, there, energy, G)`.
 
     Args of the compiled function:
         type: of all centres of the block.
@@ -204,8 +210,9 @@ def polynomial(
         linear: c1 (T, M).
         quadratic: by degree, (T, V, V), see `degree`.
         cubic, products: see `cubic`.
+        there: (S,) see `degree`.
         energy: (lanes,) OUTPUT, without the shift.
-        G: (1, M, lanes) OUTPUT, dE/dA.
+        G: (1, M, lanes) OUTPUT, dE/dA, of the species that are there.
     """
     sizes = (*radials, 0, 0, 0)[:4]
     borders = list(accumulate((n * (2 * k + 1) for k, n in enumerate(sizes)), initial=0))
@@ -224,18 +231,19 @@ def polynomial(
         quadratic: Any,
         cubic: Any,
         products: Any,
+        there: Any,
         energy: Any,
         G: Any,
     ) -> None:
         energy[:] = 0.0
         single = linear[type]
-        scalar(A, single, quadratic[0][type], energy, G)
+        scalar(A, single, quadratic[0][type], there, energy, G)
         if degrees > 1:
-            vector(A, single, quadratic[1][type], energy, G)
+            vector(A, single, quadratic[1][type], there, energy, G)
         if degrees > 2:
-            tensor(A, single, quadratic[2][type], energy, G)
+            tensor(A, single, quadratic[2][type], there, energy, G)
         if degrees > 3:
-            third(A, single, quadratic[3][type], energy, G)
+            third(A, single, quadratic[3][type], there, energy, G)
         third_order(type, A, cubic, products, energy, G)
 
     return kernel

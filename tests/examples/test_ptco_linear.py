@@ -7,7 +7,7 @@ import pytest
 from ase.io import read
 
 from duetto.distil.elastic import elasticity
-from duetto.distil.fit import evaluate
+from duetto.distil.gathered import evaluate
 from duetto.distil.settings import Crystal
 from duetto.distil.structures import Structure
 from duetto.experts.pair import ExpertPair

@@ -76,7 +76,7 @@ def measure_split(cases: Sequence[Case], settings: BenchSettings, every: int) ->
             raise InputError(
                 f"--every: lf computes all atoms between two evaluations of hf, and this pair's "
                 f"does not know {', '.join(strange)} ({case.system}, {len(case.atoms)} atoms); "
-                "take a pair such as examples/ptco/ptco_time.duetto, or --system pt"
+                "take a pair such as examples/ptco/ptco_time_linear.duetto, or --system pt"
             )
     return [
         row for case in cases for w in case.partitions for row in _rows(case, w, settings, every)

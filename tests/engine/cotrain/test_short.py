@@ -17,7 +17,7 @@ from duetto.cli.main import main
 from duetto.cotrain.draft import Files, draft
 from duetto.cotrain.epochs import duration, epoch_line
 from duetto.cotrain.train import train
-from duetto.distil.fit import evaluate
+from duetto.distil.gathered import evaluate
 from duetto.distil.structures import Structure
 from duetto.errors import InputError
 from duetto.experts.pair import ExpertPair

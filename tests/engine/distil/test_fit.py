@@ -10,7 +10,9 @@ from ase.build import bulk
 
 from duetto.cli.main import main
 from duetto.distil.elastic import constraints_of, elasticity
-from duetto.distil.fit import Fit, distil, evaluate
+from duetto.distil.fit import Fit, describe, distil
+from duetto.distil.gathered import evaluate
+from duetto.distil.report import fit_errors
 from duetto.distil.rows import rows_of
 from duetto.distil.settings import Crystal, DistilSettings, Made, settings_of
 from duetto.distil.structures import Structure
@@ -174,3 +176,37 @@ def test_no_data_and_wrong_species_are_said(teacher: LinearExpert) -> None:
         distil(teacher, DistilSettings(species=("Pt",)))
     with pytest.raises(InputError, match=r"distil\.species: got Au; allowed: what HF knows, Pt"):
         distil(teacher, DistilSettings(species=("Au",)))
+
+
+def test_lengths_by_pair_of_species_reach_the_expert() -> None:
+    lengths = {"default": 2.0, "O-C": 1.0, "Pt-O": 1.6}
+    settings = settings_of({"species": ["Pt", "C", "O"], "inner": lengths, "wall": None})
+    d = describe(settings)
+    assert d.inner == ((2.0, 2.0, 1.6), (2.0, 2.0, 1.0), (1.6, 1.0, 2.0))
+    assert d.cutoffs == ((4.5,) * 3,) * 3
+    with pytest.raises(InputError, match=r"distil\.inner: got 'C-N'; allowed: default, and pairs"):
+        describe(settings_of({"species": ["Pt", "C"], "inner": {"default": 2.0, "C-N": 1.0}}))
+    with pytest.raises(
+        InputError, match=r"distil\.cutoff: got .*; allowed: a number Å of 0 < x, or"
+    ):
+        settings_of({"cutoff": {"Pt-Pt": 4.5}})
+
+
+def test_changes_along_the_dynamics_are_fitted_where_they_are_asked_for(
+    teacher: LinearExpert,
+) -> None:
+    """A student that is too small to follow in everything follows what it is told to."""
+    shape = {"radials": [4], "three_body": [2], "four_body": [], "species": ["Pt"]}
+    made = {"crystal": PT, "make": {"rattled": 6}, "folds": 3, "ridge": 1e-9}
+    changes, forces = {}, {}
+    for noise in (1.0, 1e-3):
+        slow = {"noise": noise, "temperature_K": 900.0, "timestep_fs": 4.0, "families": ["rat*"]}
+        fit = distil(teacher, settings_of({**shape, **made, "slow": slow}))
+        errors = fit_errors(fit)
+        changes[noise], forces[noise] = errors["changes"], errors["forces"]
+        rows = {quantity: part.rows for (_, quantity), part in fit.equations.parts.items()}
+        assert rows["forces"] == 3 * rows["sites"]
+    assert changes[1e-3] < 0.9 * changes[1.0]
+    assert forces[1e-3] > forces[1.0]
+    plain = distil(teacher, settings_of({**shape, **made}))
+    assert "changes" not in fit_errors(plain)

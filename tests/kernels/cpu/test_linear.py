@@ -32,8 +32,18 @@ def assert_near(found: np.ndarray, expected: np.ndarray, relative: float) -> Non
 @pytest.mark.parametrize("dtype", RELATIVE, ids=str)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_one_pass_from_list_to_forces(shape: str, dtype: torch.dtype) -> None:
-    form = random_expert(shape).form()
-    box = Box(form)
+    assert_one_pass_is_right(random_expert(shape).form(), dtype)
+
+
+@pytest.mark.parametrize("only", [0, 1, 2])
+def test_one_pass_where_species_are_missing(only: int) -> None:
+    """Nothing is read of what was not written for them."""
+    form = random_expert("three species, one without moments, wall").form()
+    assert_one_pass_is_right(form, torch.float64, only)
+
+
+def assert_one_pass_is_right(form: LinearForm, dtype: torch.dtype, only: int | None = None) -> None:
+    box = Box(form, only=only)
     kernel = CPULinear(form, dtype)
     order, _ = kernel.blocks(box.types, np.arange(len(box.types)))
     lists = box.neighbors

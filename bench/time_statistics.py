@@ -1,0 +1,236 @@
+"""Long runs with and without multiple time steps: drift, distances, spectra, adsorption.
+
+    python bench/time_statistics.py run --every 1 --out outputs/time-statistics
+    python bench/time_statistics.py run --every 4 --out outputs/time-statistics
+    python bench/time_statistics.py run --every 4 --mixture --out outputs/time-statistics
+    python bench/time_statistics.py compare --every 4 --out outputs/time-statistics \
+        --json bench/results/time_statistics.json
+
+A slab of platinum under CO, in float64 at constant energy, all runs from the same start, which full
+HF has warmed up. Every run is kept in the folder, so that they can be made one by one. Means are
+over blocks of a run, and their errors from how blocks scatter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from nve_conservation import provenance
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from make_slab import make_slab
+
+from duetto.atoms.periodic import pairs_within
+from duetto.experts.pair import ExpertPair
+from duetto.files import atomic_write
+from duetto.md import NVE, Langevin, Limits, initial_state, run_md
+from duetto.md.multiple_timestep import SplitNVE
+from duetto.md.state import State, with_forces
+from duetto.partition.regions import Regions
+from duetto.potential.split import SplitPotential
+from duetto.run.thermo import energy_drift_meV_per_atom_per_ps
+from duetto.validate.statistics import Samples, compared
+
+Array = npt.NDArray[np.float64]
+
+PAIR = Path(__file__).parents[1] / "examples" / "ptco" / "ptco_time_linear.duetto"
+REGIONS = {"complex": {"any": [{"species": ["C", "O"]}, {"layers": {"axis": "z", "top": 1}}]}}
+TEMPERATURE_K = 300.0
+TIMESTEP_FS = 1.0
+SAMPLE_FS = 4.0
+"""Between instants that are kept: four in a period of the C–O stretch."""
+
+BONDED = 2.6
+"""Å from C within which a platinum atom is one that it sits on: bonds have 1.9 to 2.2."""
+
+
+def potential_of(atoms: Atoms, pair: ExpertPair, mixture: bool) -> SplitPotential:
+    """Split in time: full HF, or HF on the molecules and the layer under them."""
+    weights = Regions.from_dict(REGIONS).weights(atoms) if mixture else np.ones(len(atoms))
+    return SplitPotential(pair, list(atoms.symbols), weights, atoms.pbc, dtype="float64", skin=1.0)
+
+
+def started(atoms: Atoms, pair: ExpertPair) -> State:
+    """The slab at the temperature wanted, by Langevin dynamics with full HF."""
+    potential = potential_of(atoms, pair, mixture=False)
+    state = initial_state(atoms, potential, temperature_K=2 * TEMPERATURE_K, seed=1)
+    stage = Langevin(1500, TEMPERATURE_K, friction_per_fs=0.02)
+    for state in run_md(state, potential, [stage], timestep_fs=TIMESTEP_FS):  # noqa: B007, B020
+        pass
+    return replace(state, thermostat_work=0.0, step=0, time_fs=0.0, n_rebuilds=0)
+
+
+def run(atoms: Atoms, state: State, potential: SplitPotential, every: int, ps: float) -> dict:
+    """One run at constant energy: its drift and the instants that are kept."""
+    between = round(SAMPLE_FS / TIMESTEP_FS)
+    whole = np.lcm(between, every)
+    steps = round(1000.0 * ps / TIMESTEP_FS / whole) * whole
+    stage = NVE(steps) if every == 1 else SplitNVE(steps, every)
+    times, energies, kept = [], [], []
+    first = with_forces(state, potential)
+    states = run_md(
+        first, potential, [stage], timestep_fs=TIMESTEP_FS, limits=Limits(), first_step=0
+    )
+    for reached in tqdm(states, total=steps // every, disable=None, delay=2.0):
+        kinetic = reached.kinetic_energy
+        times.append(reached.time_fs)
+        energies.append(reached.energy + kinetic)
+        if reached.step % between == 0:
+            warmth = reached.temperature(kinetic)
+            kept.append((reached.positions.numpy(), reached.velocities.numpy(), warmth))
+    line = np.polyval(np.polyfit(times, energies, 1), times)
+    n = len(atoms)
+    # The scatter of slopes over blocks: what a straight line through so long a run may be off.
+    cuts = np.array_split(np.arange(len(times)), 10)
+    means = [float(np.mean(np.array(energies)[cut])) for cut in cuts]
+    return {
+        "positions": np.array([one[0] for one in kept]),
+        "velocities": np.array([one[1] for one in kept]),
+        "temperature_k": np.array([one[2] for one in kept]),
+        "every_fs": np.lcm(between, every) * TIMESTEP_FS,
+        "drift": energy_drift_meV_per_atom_per_ps(times, energies, n),
+        "fluctuation": float(np.std(np.array(energies) - line)) * 1000 / n,
+        "block_energies": (np.array(means) - means[0]) * 1000 / n,
+    }
+
+
+def samples_of(file: Path) -> Samples:
+    """The instants of a run."""
+    with np.load(file) as data:
+        keys = "positions", "velocities", "temperature_k"
+        return Samples(float(data["every_fs"]), *(data[key] for key in keys))
+
+
+def adsorption(block: Samples, atoms: Atoms) -> dict[str, float]:
+    """What the molecules do: shares of sites, height and tilt, C–O bond."""
+    symbols = np.array(atoms.symbols)
+    carbon, oxygen = np.flatnonzero(symbols == "C"), np.flatnonzero(symbols == "O")
+    metal = np.flatnonzero(symbols == "Pt")
+    top = metal[atoms.positions[metal, 2] > atoms.positions[metal, 2].max() - 1.0]
+    neighbors, height, tilt, bond = [], [], [], []
+    for positions in block.positions[::5]:
+        found = pairs_within(
+            positions[carbon], positions[metal], atoms.cell.array, atoms.pbc, BONDED
+        )
+        neighbors.append(np.bincount(found.query, minlength=len(carbon)))
+        # Molecules and their atoms are never wrapped apart: positions are those of one image.
+        axis = positions[oxygen] - positions[carbon]
+        length = np.linalg.norm(axis, axis=1)
+        height.append((positions[carbon, 2] - positions[top, 2].mean()).mean())
+        tilt.append(np.degrees(np.arccos(axis[:, 2] / length)).mean())
+        bond.append(length.mean())
+    sites = np.array(neighbors)
+    return {
+        "share on top": float((sites == 1).mean()),
+        "share on bridges": float((sites == 2).mean()),
+        "share in hollows": float((sites >= 3).mean()),
+        "height of C, Å": float(np.mean(height)),
+        "tilt, degrees": float(np.mean(tilt)),
+        "C–O bond, Å": float(np.mean(bond)),
+    }
+
+
+def stretch_per_cm(block: Samples, atoms: Atoms) -> float:
+    """Mean wavenumber above 1,500 of the C–O bonds' rates, 1/cm, weighted by the spectrum."""
+    symbols = np.array(atoms.symbols)
+    carbon, oxygen = np.flatnonzero(symbols == "C"), np.flatnonzero(symbols == "O")
+    axis = block.positions[:, oxygen] - block.positions[:, carbon]
+    axis = axis / np.linalg.norm(axis, axis=2, keepdims=True)
+    rate = ((block.velocities[:, oxygen] - block.velocities[:, carbon]) * axis).sum(2)
+    power = (np.abs(np.fft.rfft(np.hanning(len(rate))[:, None] * rate, axis=0)) ** 2).sum(1)
+    wavenumber = np.fft.rfftfreq(len(rate), block.every_fs) / 2.99792458e-5
+    high = wavenumber > 1500.0
+    return float((wavenumber * power)[high].sum() / power[high].sum())
+
+
+def with_errors(runs: dict[str, Samples], atoms: Atoms, blocks: int) -> dict[str, Any]:
+    """By quantity and run its mean over blocks and the mean's standard error."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for who, samples in runs.items():
+        for block in samples.blocks(blocks):
+            values = adsorption(block, atoms) | {
+                "C–O stretch, 1/cm": stretch_per_cm(block, atoms),
+                "temperature, K": float(block.temperature_k.mean()),
+            }
+            for name, value in values.items():
+                found.setdefault(name, {}).setdefault(who, []).append(value)
+    return {
+        name: {
+            who: {
+                "mean": float(np.mean(values)),
+                "standard_error": float(np.std(values, ddof=1) / np.sqrt(len(values))),
+            }
+            for who, values in by_run.items()
+        }
+        for name, by_run in found.items()
+    }
+
+
+def compare(folder: Path, atoms: Atoms, every: int, blocks: int) -> dict[str, Any]:
+    """Runs with multiple time steps beside full HF at every step."""
+    names = {"hf": "hf_1", f"hf, k = {every}": f"hf_{every}"}
+    names[f"mixture, k = {every}"] = f"mixture_{every}"
+    files = {who: folder / f"{name}.npz" for who, name in names.items()}
+    runs = {who: samples_of(file) for who, file in files.items() if file.is_file()}
+    report: dict[str, Any] = {"n_atoms": len(atoms), "every": every, "runs": {}}
+    for who in runs:
+        with np.load(files[who]) as data:
+            report["runs"][who] = {
+                "length_ps": len(data["positions"]) * float(data["every_fs"]) / 1000.0,
+                "drift_mev_per_atom_per_ps": float(data["drift"]),
+                "fluctuation_mev_per_atom": float(data["fluctuation"]),
+                "mean_energy_of_tenths_mev_per_atom": data["block_energies"].round(5).tolist(),
+            }
+    report["scalars"] = with_errors(runs, atoms, blocks)
+    report["curves_within_two_errors"] = {}
+    for who in [name for name in runs if name != "hf"]:
+        found = compared([runs[who]], [runs["hf"]], atoms, blocks)
+        report["curves_within_two_errors"][who] = {
+            f"{kind} {key}": curve["within_two_errors"]
+            for kind in ("pairs", "spectrum")
+            for key, curve in found[kind].items()
+            if isinstance(curve, dict)
+        }
+    return report | provenance()
+
+
+def main() -> None:
+    """Run, or compare what has been run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["run", "compare"])
+    parser.add_argument("--pair", type=Path, default=PAIR)
+    parser.add_argument("--every", type=int, default=1, help="inner steps of an outer one")
+    parser.add_argument("--mixture", action="store_true", help="HF on the surface alone")
+    parser.add_argument("--ps", type=float, default=50.0)
+    parser.add_argument("--layers", type=int, default=4, help="of platinum")
+    parser.add_argument("--blocks", type=int, default=10)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--json", type=Path, help="of the comparison")
+    args = parser.parse_args()
+    atoms = make_slab(2, 4, args.layers)
+    if args.what == "compare":
+        text = json.dumps(compare(args.out, atoms, args.every, args.blocks), indent=1)
+        print(text)
+        if args.json:
+            atomic_write(args.json, text + "\n")
+        return
+    pair = ExpertPair.load(args.pair)
+    args.out.mkdir(parents=True, exist_ok=True)
+    potential = potential_of(atoms, pair, args.mixture)
+    found = run(atoms, started(atoms, pair), potential, args.every, args.ps)
+    name = f"{'mixture' if args.mixture else 'hf'}_{args.every}"
+    np.savez_compressed(args.out / f"{name}.npz", **found)
+    print(name, {key: value for key, value in found.items() if np.ndim(value) == 0})
+
+
+if __name__ == "__main__":
+    main()
