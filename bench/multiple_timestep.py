@@ -36,7 +36,7 @@ from duetto.md import NVE, Langevin, Limits, initial_state, run_md
 from duetto.md.multiple_timestep import SplitNVE
 from duetto.md.state import State, with_forces
 from duetto.potential.split import SplitPotential
-from duetto.report.style import HF, INK, MIXTURE, draw_png
+from duetto.report.style import HF, INK, LF, MIXTURE, draw_png
 from duetto.run.thermo import energy_drift_meV_per_atom_per_ps
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "ptco"
@@ -79,7 +79,7 @@ def cases() -> dict[str, Case]:
         ),
         "slab": Case(
             atoms=covered,
-            pair=EXAMPLES / "ptco_time.duetto",
+            pair=EXAMPLES / "ptco_time_linear.duetto",
             temperature_K=300.0,
             inner_fs=1.0,
             every=(1, 2, 3, 4, 5, 6, 8, 10),
@@ -190,6 +190,12 @@ def stretch_per_cm(lengths: list[np.ndarray], timestep_fs: float) -> float:
     return float((wavenumber * power)[high].sum() / power[high].sum())
 
 
+_LINES = {
+    False: (LF, "^", "multiple time steps, Allegro LF"),
+    True: (MIXTURE, "o", "multiple time steps, linear LF"),
+}
+
+
 def draw(figure: Figure, rows: list[dict[str, str]]) -> None:
     """Drift and fluctuation over the outer step, a column of panels per system."""
     systems = [name for name in cases() if any(row["system"] == name for row in rows)]
@@ -202,12 +208,15 @@ def draw(figure: Figure, rows: list[dict[str, str]]) -> None:
     for column, system in enumerate(systems):
         mine = [row for row in rows if row["system"] == system]
         inner = min(float(row["timestep_fs"]) for row in mine)
-        split = [row for row in mine if float(row["timestep_fs"]) == inner]
+        split = {
+            pair: [r for r in mine if float(r["timestep_fs"]) == inner and r["pair"] == pair]
+            for pair in dict.fromkeys(row["pair"] for row in mine)
+        }
         plain = [row for row in mine if row["every"] == "1"]
         for axes, (key, label) in zip(panels[:, column], quantities.items(), strict=True):
             for group, colour, marker, name in (
                 (plain, HF, "s", "velocity Verlet, full HF"),
-                (split, MIXTURE, "o", "multiple time steps"),
+                *((rows, *_LINES["linear" in pair]) for pair, rows in split.items()),
             ):
                 group = sorted(group, key=lambda row: float(row["outer_fs"]))
                 x = [float(row["outer_fs"]) for row in group]
@@ -220,7 +229,18 @@ def draw(figure: Figure, rows: list[dict[str, str]]) -> None:
         panels[1, column].axhline(1e-3, color=INK, linewidth=0.8, linestyle=":")
         panels[0, column].set_title(titles[system])
         panels[1, column].set_xlabel("time between evaluations of HF, fs")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    named = {
+        name: handle
+        for axes in panels[0]
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3)
+
+
+def split(text: str) -> tuple[float, int]:
+    """Inner step in fs and number of them, from text such as 1.1x4."""
+    inner, every = text.split("x")
+    return float(inner), int(every)
 
 
 def main() -> None:
@@ -236,6 +256,14 @@ def main() -> None:
     parser.add_argument(
         "--plain", type=float, nargs="*", metavar="FS", help="steps of the baseline"
     )
+    parser.add_argument(
+        "--split",
+        type=split,
+        nargs="*",
+        default=[],
+        metavar="FSxK",
+        help="other inner steps, with numbers of them, such as 1.1x4",
+    )
     args = parser.parse_args()
     if args.system:
         case = cases()[args.system]
@@ -248,6 +276,7 @@ def main() -> None:
         pair = ExpertPair.load(case.pair)
         state = warmed_up(case, pair, args.warm_up)
         tries = [(case.inner_fs, every) for every in case.every] + [(h, 1) for h in plain]
+        tries += args.split
         for timestep_fs, every in tries:
             row = {
                 "system": args.system,

@@ -104,7 +104,7 @@ def _time(candidates: Sequence[Candidate], settings: BenchSettings, what: str) -
     cpu_ms: list[list[float]] = [[] for _ in candidates]
     with tqdm(total=settings.rounds, desc=what, disable=None, leave=False) as bar:
         steps = time_in_turns(
-            {str(k): _counted(c.step, cpu_ms[k]) for k, c in enumerate(candidates)},
+            {str(k): counted_step(c.step, cpu_ms[k]) for k, c in enumerate(candidates)},
             rounds=settings.rounds,
             synchronize=synchronize,
             after_round=bar.update,
@@ -115,7 +115,7 @@ def _time(candidates: Sequence[Candidate], settings: BenchSettings, what: str) -
     ]
 
 
-def _counted(step: Step, cpu_ms: list[float]) -> Step:
+def counted_step(step: Step, cpu_ms: list[float]) -> Step:
     """The same step, which also notes the processor time it took."""
 
     def counted() -> None:

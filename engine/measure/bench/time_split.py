@@ -16,6 +16,7 @@ from tqdm import tqdm
 from duetto.errors import InputError
 from duetto.measure.bench.force_check import check_with_reference, tensors
 from duetto.measure.bench.settings import Array, BenchSettings, Case, Step
+from duetto.measure.bench.sweep import counted_step
 from duetto.measure.turns import time_in_turns
 from duetto.potential.mixture import Term
 from duetto.potential.split import SplitPotential
@@ -33,6 +34,9 @@ class SplitRow:
         every: k.
         ms_per_step: per inner step, the median of the rounds' whole outer steps over k.
         speedup_vs_full_hf: per simulated time.
+        cpu_ms_per_step: processor time of the fastest round, all threads together: what is left of
+            it on a busy machine.
+        cpu_speedup_vs_full_hf: per simulated time, by processor time.
         hf_ms, lf_ms: of one evaluation of HF on the atoms that it computes, and of LF on all.
         speedup_predicted: from those two, f + (1 − f) c in space, 1/k + c in time, f/k + c in both.
         force_error: largest error of a force over the largest force, against the reference.
@@ -46,6 +50,8 @@ class SplitRow:
     every: int
     ms_per_step: float
     speedup_vs_full_hf: float
+    cpu_ms_per_step: float
+    cpu_speedup_vs_full_hf: float
     hf_ms: float
     lf_ms: float
     speedup_predicted: float
@@ -90,8 +96,11 @@ def _rows(case: Case, weights: Array, settings: BenchSettings, every: int) -> li
     tasks = _tasks(case, settings, potentials, every)
     for task in tasks.values():
         task()
+    cpu_ms: dict[str, list[float]] = {name: [] for name in tasks}
     with tqdm(total=settings.rounds, desc=f"{len(weights)} atoms", disable=None) as bar:
-        timings = time_in_turns(tasks, rounds=settings.rounds, after_round=bar.update)
+        counted = {name: counted_step(task, cpu_ms[name]) for name, task in tasks.items()}
+        timings = time_in_turns(counted, rounds=settings.rounds, after_round=bar.update)
+    cpu = {name: min(found) for name, found in cpu_ms.items()}
     ms = {name: timing.median_ms for name, timing in timings.items()}
     steps = {"full_hf": 1, "space": 1, "time": every, "both": every}
     f = float((weights > 0.0).mean())
@@ -111,6 +120,8 @@ def _rows(case: Case, weights: Array, settings: BenchSettings, every: int) -> li
             every=n,
             ms_per_step=ms[way] / n,
             speedup_vs_full_hf=ms["full_hf"] / (ms[way] / n),
+            cpu_ms_per_step=cpu[way] / n,
+            cpu_speedup_vs_full_hf=cpu["full_hf"] / (cpu[way] / n),
             hf_ms=full if way in ("full_hf", "time") else ms["hf_complex"],
             lf_ms={"full_hf": 0.0, "space": ms["lf_simple"]}.get(way, cheap),
             speedup_predicted=full / predicted[way],
@@ -170,11 +181,15 @@ def _tasks(
 
 def as_table(rows: Sequence[SplitRow]) -> str:
     """The rows for people: the ways side by side, then what each expert costs."""
-    lines = ["system    atoms  complex  way        k  ms/step  speed-up  predicted  HF ms  LF ms"]
+    lines = [
+        "system    atoms  complex  way        k  ms/step  speed-up  predicted  HF ms  LF ms  "
+        "cpu ms  by cpu"
+    ]
     lines += [
         f"{row.system:8s} {row.n_atoms:6d} {row.complex_fraction:8.3f}  {row.way:8s} "
         f"{row.every:3d} {row.ms_per_step:8.2f} {row.speedup_vs_full_hf:9.2f} "
-        f"{row.speedup_predicted:10.2f} {row.hf_ms:6.1f} {row.lf_ms:6.1f}"
+        f"{row.speedup_predicted:10.2f} {row.hf_ms:6.1f} {row.lf_ms:6.1f} "
+        f"{row.cpu_ms_per_step:7.2f} {row.cpu_speedup_vs_full_hf:7.2f}"
         for row in rows
     ]
     return "\n".join(lines)

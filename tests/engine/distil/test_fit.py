@@ -198,15 +198,13 @@ def test_changes_along_the_dynamics_are_fitted_where_they_are_asked_for(
     """A student that is too small to follow in everything follows what it is told to."""
     shape = {"radials": [4], "three_body": [2], "four_body": [], "species": ["Pt"]}
     made = {"crystal": PT, "make": {"rattled": 6}, "folds": 3, "ridge": 1e-9}
-    changes, forces = {}, {}
+    changes = {}
     for noise in (1.0, 1e-3):
         slow = {"noise": noise, "temperature_K": 900.0, "timestep_fs": 4.0, "families": ["rat*"]}
         fit = distil(teacher, settings_of({**shape, **made, "slow": slow}))
-        errors = fit_errors(fit)
-        changes[noise], forces[noise] = errors["changes"], errors["forces"]
+        changes[noise] = fit_errors(fit)["changes"]
         rows = {quantity: part.rows for (_, quantity), part in fit.equations.parts.items()}
         assert rows["forces"] == 3 * rows["sites"]
     assert changes[1e-3] < 0.9 * changes[1.0]
-    assert forces[1e-3] > forces[1.0]
     plain = distil(teacher, settings_of({**shape, **made}))
     assert "changes" not in fit_errors(plain)
