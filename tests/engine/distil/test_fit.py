@@ -155,6 +155,7 @@ def test_structures_the_expert_cannot_see_are_left_out_and_counted(teacher: Line
         atoms.rattle(0.05, seed=number)
     rattled[2].positions[1] += 0.3 * rattled[2].get_distance(1, 0, mic=True, vector=True)
     closest = rattled[2].get_distance(0, 1, mic=True)
+    assert isinstance(SMALL.inner, float)
     assert closest < SMALL.inner
     structures = [Structure(atoms, str(number), "") for number, atoms in enumerate(rattled)]
     settings = DistilSettings(species=("Pt",), folds=2, ridge=1e-8)
