@@ -182,9 +182,11 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _order_of_cutoffs(self) -> TrainConfig:
         lf = self.lf or self.lf_linear
-        if lf is not None and lf.cutoff > self.hf.cutoff:
+        cutoff = 0.0 if lf is None else lf.cutoff
+        longest = max(cutoff.values()) if isinstance(cutoff, dict) else cutoff
+        if longest > self.hf.cutoff:
             raise InputError(
-                f"lf.cutoff: got {lf.cutoff:g} Å, beyond hf.cutoff ({self.hf.cutoff:g} Å): "
+                f"lf.cutoff: got {longest:g} Å, beyond hf.cutoff ({self.hf.cutoff:g} Å): "
                 "the cheap expert is the short-sighted one"
             )
         return self
