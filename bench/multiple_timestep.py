@@ -207,7 +207,7 @@ def draw(figure: Figure, rows: list[dict[str, str]]) -> None:
     titles = {"bulk": "Bulk Pt, 600 K, inner step 4 fs", "slab": "CO on Pt(111), 300 K, 1 fs"}
     for column, system in enumerate(systems):
         mine = [row for row in rows if row["system"] == system]
-        inner = min(float(row["timestep_fs"]) for row in mine)
+        inner = cases()[system].inner_fs
         split = {
             pair: [r for r in mine if float(r["timestep_fs"]) == inner and r["pair"] == pair]
             for pair in dict.fromkeys(row["pair"] for row in mine)
