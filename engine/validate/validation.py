@@ -51,16 +51,16 @@ def validate(config: ValidateConfig, say: Callable[[str], None]) -> dict[str, An
         InputError: a file cannot be used, or the crystal is not what is asked for.
         RunStopped: dynamics or a relaxation does not hold.
     """
-    name, crystal = _crystal(config)
     subjects = {"pair": config.pair}
     if config.independent is not None:
         subjects["independent"] = config.independent
-    cases = {key: _case(config, path, name, crystal) for key, path in subjects.items()}
+    cases = {key: case_of(config, path) for key, path in subjects.items()}
     folder = config.output.dir
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"output.dir: {folder}: cannot be made: {error.strerror}") from error
+    name = cases["pair"].crystal_name
     report: dict[str, Any] = {"seed": config.seed, "crystal": name, "versions": package_versions()}
     for key, case in cases.items():
         found = measured(case, lambda line, key=key: say(f"{key}: {line}"))  # type: ignore[misc]
@@ -112,8 +112,13 @@ def _pair(path: Path, crystal: Atoms) -> ExpertPair:
     return pair
 
 
-def _case(config: ValidateConfig, path: Path, name: str, crystal: Atoms) -> Case:
-    """All that can be refused is refused here, before anything is computed."""
+def case_of(config: ValidateConfig, path: Path) -> Case:
+    """A pair and what it is asked; all that can be refused is refused here.
+
+    Raises:
+        InputError: the pair, the crystal or the structure cannot be used.
+    """
+    name, crystal = _crystal(config)
     pair, structure = _pair(path, crystal), config.structure
     atoms = structure.read(pair.species)
     subject = Subject(pair)

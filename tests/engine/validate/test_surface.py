@@ -11,7 +11,7 @@ from duetto.cli.main import main
 from duetto.validate.case import Case
 from duetto.validate.config import load_validation
 from duetto.validate.surface import on_site
-from duetto.validate.validation import _case, _crystal
+from duetto.validate.validation import case_of
 
 SHIPPED = Path(__file__).parents[3] / "examples" / "ptco" / "validate.yaml"
 SMALL = (
@@ -25,7 +25,7 @@ SMALL = (
 @pytest.fixture(scope="module")
 def case():
     config = load_validation(SHIPPED, SMALL)
-    return _case(config, config.pair, *_crystal(config))
+    return case_of(config, config.pair)
 
 
 def test_sites_are_above_the_slab_and_the_molecule_points_up(case: Case):
@@ -44,7 +44,7 @@ def test_all_complex_is_full_hf():
     from duetto.validate import surface
 
     config = load_validation(SHIPPED, (*SMALL, "regions.complex={species: [Pt, C, O]}"))
-    case = _case(config, config.pair, *_crystal(config))
+    case = case_of(config, config.pair)
     found = surface.measure(case)
     for site, row in found["adsorption_energy_ev"].items():
         assert -3.0 < row["hf"] < -0.5, site

@@ -21,7 +21,7 @@ from duetto.validate.certificate import smallest_region
 from duetto.validate.config import load_validation
 from duetto.validate.seam import mixture_terms_of
 from duetto.validate.subject import Subject, half
-from duetto.validate.validation import _case
+from duetto.validate.validation import case_of
 from tests.engine.experts.eam.tables import setfl_text
 
 WITH_BOTH = ("bulk_modulus_gpa", "c11_gpa", "c12_gpa", "c44_gpa", "vacancy_formation_ev")
@@ -156,7 +156,7 @@ def test_phonons_are_those_of_frozen_planes(folder):
     """At X the planes of fcc move against each other: one displaced cell gives the frequency."""
     pytest.importorskip("phonopy")
     words = ["phonon_repeat=[2, 2, 2]"]
-    case = case_of(folder, words)
+    case = case_by(folder, words)
     case.found["lattice_constant_angstrom"] = {"hf": 3.32, "lf": 3.32}
     found = phonons.measure(case)["phonon_thz"]["X"]
     for who in ("hf", "lf"):
@@ -183,8 +183,8 @@ def _frozen(subject, who, axis):
 
 
 def test_curved_seams_of_equal_and_unlike_experts(folder):
-    equal = curved.measure(cell_found(case_of(folder, ["seam.radius_A=3"])))["curved_seam"]
-    unlike = curved.measure(cell_found(case_of(folder, ["seam.radius_A=3", "pair=unlike.duetto"])))[
+    equal = curved.measure(cell_found(case_by(folder, ["seam.radius_A=3"])))["curved_seam"]
+    unlike = curved.measure(cell_found(case_by(folder, ["seam.radius_A=3", "pair=unlike.duetto"])))[
         "curved_seam"
     ]
     for shape in ("sphere", "cylinder"):
@@ -220,9 +220,9 @@ def test_a_finished_run_is_taken_up(folder, tmp_path, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out) == first
 
 
-def case_of(folder, words):
+def case_by(folder, words):
     config = load_validation(folder / "validate.yaml", words)
-    return _case(config, config.pair, "fcc Pt", bulk("Pt", "fcc", a=3.32, cubic=True))
+    return case_of(config, config.pair)
 
 
 def cell_found(case):
