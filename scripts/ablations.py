@@ -1,11 +1,10 @@
-"""What agreement needs: strengths of the two terms, and frames on which they act.
+"""What agreement needs: which of HF's answers, and on which frames.
 
     python scripts/ablations.py --rows bench/results/ablations.csv
 
-Every variant is an LF distilled from the frozen HF of the shipped pair on the bulk frames of
-examples/ptco/data, with the same labels, for as many epochs from the same seed. What came out is
-measured on held-out bulk and by `duetto validate`'s own numbers at 0 K. Rows that the file holds
-are not computed again.
+Every variant is a linear LF, fitted by least squares to the HF of the shipped pair, so that what it
+shows is not how long something was trained. What came out is measured on held-out bulk and by
+`duetto validate`'s own numbers at 0 K.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ase.io import read, write
-
-from duetto.conversion.pack import pack
-from duetto.cotrain.train import train
+from duetto.cotrain import BulkFrames
+from duetto.distil.fit import distil
+from duetto.distil.settings import settings_of
+from duetto.distil.structures import Structure
 from duetto.experts.pair import ExpertPair
 from duetto.files import atomic_write
 from duetto.measure.errors.frames import evaluated_frames
@@ -31,17 +30,17 @@ from duetto.validate.validation import case_of
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "ptco"
 DATA = EXAMPLE / "data"
-HF = EXAMPLE / "ptco.duetto"
 
-LAMBDAS = {
-    "none": (0.0, 0.0),
-    "as shipped": (2.0, 0.03),
-    "energy alone": (2.0, 0.0),
-    "forces alone": (0.0, 0.03),
-    "a tenth": (0.2, 0.003),
-    "ten times": (20.0, 0.3),
+IGNORED = 1e4
+"""eV, eV/Å: so large an error leaves no weight to what is fitted with it."""
+
+WEIGHTS = {
+    "energies and forces": (0.003, 0.03, IGNORED),
+    "energies alone": (0.003, IGNORED, IGNORED),
+    "forces alone": (IGNORED, 0.03, IGNORED),
+    "energies, forces and virials": (0.003, 0.03, 0.05),
 }
-"""λ_E (1/eV²) and λ_F (Å²/eV²), on all frames of agreement."""
+"""What atoms' energies (eV), forces (eV/Å) and virials (eV) weigh, on all sorts of frames."""
 
 FRAMES = {
     "cold": {"strain": 0.0, "rattle": 0.03, "vacancies": 0.0},
@@ -50,7 +49,7 @@ FRAMES = {
     "defects": {"strain": 0.0, "rattle": 0.03, "vacancies": 1.0},
     "all of these": {"strain": 0.05, "rattle": 0.2, "vacancies": 0.2},
 }
-"""Agreement on made frames of one sort alone, with the shipped strengths."""
+"""Frames of one sort alone, energies and forces."""
 
 SHORT = (
     "independent=null",
@@ -62,80 +61,36 @@ PROPERTIES = ("bulk", "elastic", "vacancy", "seam")
 
 
 def main() -> None:
-    """Train what is missing, measure, write."""
+    """Fit, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--every", type=int, default=2, help="of the labelled frames")
+    parser.add_argument("--number", type=int, default=120, help="of frames, 32 atoms each")
     parser.add_argument("--rows", type=Path, required=True, metavar="CSV")
     args = parser.parse_args()
-    rows = _rows(args.rows)
-    done = {(row["varied"], row["variant"]) for row in rows}
-    with tempfile.TemporaryDirectory() as folder:
-        data = bulk_frames_alone(Path(folder), args.every)
-        for varied, name, changes in variants():
-            if (varied, name) in done:
-                continue
-            pair = Path(folder) / "pair.duetto"
-            distilled(data, changes, args.epochs).save(pair)
-            row = {"varied": varied, "variant": name, "epochs": args.epochs} | measured(pair)
-            rows.append({key: str(value) for key, value in row.items()})
-            atomic_write(args.rows, as_csv(rows))
-            print(row, flush=True)
+    both, everything = "energies and forces", "all of these"
+    variants = [("fitted to", name, name, everything) for name in WEIGHTS]
+    variants += [("frames", name, both, name) for name in FRAMES]
+    pair, rows = ExpertPair.load(EXAMPLE / "ptco.duetto"), []
+    for varied, name, weights, frames in variants:
+        row = {"varied": varied, "variant": name, "frames": args.number}
+        rows.append(row | measured(fitted(pair, weights, frames, args.number)))
+        atomic_write(args.rows, as_csv(rows))
+        print(rows[-1], flush=True)
 
 
-def variants() -> list[tuple[str, str, list[str]]]:
-    """What is varied, how the variant is called, and its changes to the configuration."""
-    found = []
-    for name, (energy, forces) in LAMBDAS.items():
-        words = [f"energy_agreement={energy}", f"force_agreement={forces}"]
-        found.append(("strength", name, [*words, 'agreement=["bulk*"]']))
-    for name, settings in FRAMES.items():
-        # As many frames as the shipped agreement set has.
-        made = "_target_: duetto.cotrain.BulkFrames, structure: Pt, number: 204, seed: 1, "
-        made += "repeat: [2, 2, 2], lattice_constant: 3.974"
-        made += "".join(f", {key}: {value}" for key, value in settings.items())
-        words = ["energy_agreement=2.0", "force_agreement=0.03", "agreement=[]"]
-        words.append(f"data.train_dataset.unlabelled=[{{{made}}}]")
-        found.append(("frames", name, words))
-    return found
+def fitted(pair: ExpertPair, weights: str, frames: str, number: int) -> ExpertPair:
+    """The HF of the pair and a linear LF of this variant."""
+    made = BulkFrames(
+        "Pt", number, repeat=(2, 2, 2), lattice_constant=3.974, seed=1, **FRAMES[frames]
+    )
+    structures = [Structure(atoms, f"{k // 10}", frames) for k, atoms in enumerate(made)]
+    settings = settings_of({"species": ["Pt"], "noise": list(WEIGHTS[weights])})
+    return ExpertPair(pair.hf, distil(pair.hf, settings, structures=structures).expert, {})
 
 
-def bulk_frames_alone(folder: Path, every: int) -> Path:
-    """A data folder with so many of the shipped bulk frames, the only ones that train LF."""
-    data = folder / "data"
-    data.mkdir()
-    for path in DATA.glob("*.extxyz.gz"):
-        frames = read(path, ":")
-        kept = [atoms for atoms in frames if atoms.info["config_type"].startswith(("bulk", "agr"))]
-        write(data / path.name, kept[::every])
-    return data
-
-
-def distilled(data: Path, changes: list[str], epochs: int) -> ExpertPair:
-    """The shipped HF, frozen, and the LF of this variant."""
-    hf = f"{{_target_: duetto.cotrain.ModelFromPair, pair: {HF}, role: hf, "
-    hf += "model_dtype: float32, type_names: [Pt, C, O]}"
-    with tempfile.TemporaryDirectory() as output:
-        words = [
-            "~training_module.model.hf",
-            f"+training_module.model.hf={hf}",
-            "freeze=[hf]",
-            "run=[train]",
-            "agreement_warmup_steps=0",
-            f"epochs={epochs}",
-            f"data_folder={data}",
-            f"output={output}",
-            *changes,
-        ]
-        train(EXAMPLE / "cotrain.yaml", words)
-        pair, _ = pack([str(Path(output) / "last.ckpt")])
-    return pair
-
-
-def measured(path: Path) -> dict[str, float]:
+def measured(pair: ExpertPair) -> dict[str, float]:
     """HF − LF on held-out bulk and in the crystal."""
     frames = evaluated_frames(
-        ExpertPair.load(path),
+        pair,
         [DATA / "bulk_agreement_test.extxyz.gz", DATA / "ptco_chgnet_test.extxyz.gz"],
     )
     groups = summarize(frames, ["bulk_300K*", "bulk_900K*", "bulk_strained", "bulk_vacancy"])
@@ -146,7 +101,9 @@ def measured(path: Path) -> dict[str, float]:
         row[f"forces_{key}_mev_per_angstrom"] = round(apart["forces_mev_per_angstrom"], 2)
         row[f"energies_{key}_mev"] = round(apart["energy_of_atoms_mev"], 3)
     config = load_validation(EXAMPLE / "validate.yaml", SHORT)
-    case = case_of(config, path)
+    with tempfile.TemporaryDirectory() as folder:
+        pair.save(Path(folder) / "pair.duetto")
+        case = case_of(config, Path(folder) / "pair.duetto")
     for name in PROPERTIES:
         case.found.update(importlib.import_module(f"duetto.validate.{name}").measure(case))
     for key in ("lattice_constant_angstrom", "bulk_modulus_gpa", "c11_gpa", "c12_gpa", "c44_gpa"):
@@ -167,13 +124,6 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 if __name__ == "__main__":
