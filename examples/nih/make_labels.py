@@ -37,8 +37,8 @@ def main() -> None:
     """Make the frames and write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR")
-    parser.add_argument("--bulk", type=int, default=60, help="frames of bulk; default 60")
-    parser.add_argument("--hydrogen", type=int, default=180, help="with hydrogen; default 180")
+    parser.add_argument("--bulk", type=int, default=180, help="frames of bulk; default 180")
+    parser.add_argument("--hydrogen", type=int, default=300, help="with hydrogen; default 300")
     args = parser.parse_args()
     calculator = angelo_moody_baskes()
 
@@ -78,10 +78,16 @@ def angelo_moody_baskes() -> Any:
 
 
 def bulk_frames(number: int, rng: np.random.Generator) -> Iterator[Atoms]:
-    """Cells of 32 atoms: strained, displaced, every third with a vacancy."""
+    """Cells of 32 atoms, in turn: strained alone, strained and displaced, and with a vacancy.
+
+    The strain is one of volume, up to ±6 %, and one of shape, up to ±2 %: elastic constants are
+    slopes of the stress, and show best where nothing else moves.
+    """
     crystal = bulk("Ni", a=LATTICE_CONSTANT, cubic=True).repeat(2)
     for k in range(number):
-        atoms = disturbed(crystal, rng, strain=0.03)
+        atoms = crystal.copy()
+        atoms.set_cell(atoms.cell.array * (1 + rng.uniform(-0.02, 0.02)), scale_atoms=True)
+        atoms = disturbed(atoms, rng, strain=0.02, displacement=0.15 if k % 3 else 0.0)
         if k % 3 == 2:
             del atoms[int(rng.integers(len(atoms)))]
         atoms.info["config_type"] = "bulk_vacancy" if k % 3 == 2 else "bulk"
@@ -106,12 +112,15 @@ def hydrogen_frames(number: int, calculator: Any, rng: np.random.Generator) -> I
         yield atoms
 
 
-def disturbed(atoms: Atoms, rng: np.random.Generator, strain: float) -> Atoms:
-    """A copy, strained at random and displaced by up to 0.12 Å (one standard deviation)."""
+def disturbed(
+    atoms: Atoms, rng: np.random.Generator, strain: float, displacement: float = 0.12
+) -> Atoms:
+    """A copy, strained at random and displaced by up to `displacement` Å (standard deviation)."""
     atoms = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
     tensor = rng.uniform(-strain, strain, (3, 3))
     atoms.set_cell(atoms.cell.array @ (np.eye(3) + (tensor + tensor.T) / 2), scale_atoms=True)
-    atoms.positions += rng.normal(scale=rng.uniform(0.0, 0.12), size=atoms.positions.shape)
+    scale = rng.uniform(0.0, displacement)
+    atoms.positions += rng.normal(scale=scale, size=atoms.positions.shape)
     return atoms
 
 

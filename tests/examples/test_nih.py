@@ -52,7 +52,7 @@ def pair() -> ExpertPair:
 
 def test_its_configuration_fits_its_files() -> None:
     counts = look_at(data_section(load_train_config(EXAMPLE / "cotrain.yaml")))
-    assert [(found.labelled, found.fits["lf"]) for found in counts] == [(216, 54), (24, 6)]
+    assert [(found.labelled, found.fits["lf"]) for found in counts] == [(432, 162), (48, 18)]
 
 
 def test_the_barrier_is_that_of_full_high_fidelity(neb: ModuleType, pair: ExpertPair) -> None:
