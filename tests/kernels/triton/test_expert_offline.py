@@ -83,11 +83,12 @@ def test_budgets_are_what_the_chip_needs(version: str) -> None:
         assert limits["resident_warps"] >= 8
         if tile not in ("64", "128") or (precision, capability) != ("bf16x3", "90"):
             continue
-        # Where most centres go, and on the chip that is timed: what is spilled and read again is
-        # little beside what is computed.
+        # Where most centres go, on the chip that is timed and by the Triton that it has.
+        if version == "3.6":
+            most = {"whole": 8, "forward": 63, "backward": 511}[kind]
+            assert limits["stack_bytes"] <= most, name
+        # Any version: what is spilled and read again is little beside what is computed.
         assert limits["local_instructions"] <= limits["instructions"] / 10, name
-        if kind == "whole":
-            assert limits["stack_bytes"] <= 8, name
 
 
 @pytest.mark.parametrize("role", ["hf", "lf"])
