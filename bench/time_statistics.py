@@ -69,15 +69,22 @@ def started(atoms: Atoms, pair: ExpertPair) -> State:
     return replace(state, thermostat_work=0.0, step=0, time_fs=0.0, n_rebuilds=0)
 
 
-def run(atoms: Atoms, state: State, potential: SplitPotential, every: int, ps: float) -> dict:
+def run(
+    atoms: Atoms,
+    state: State,
+    potential: SplitPotential,
+    every: int,
+    ps: float,
+    timestep_fs: float = TIMESTEP_FS,
+) -> dict:
     """One run at constant energy: its drift and the instants that are kept."""
     between = SAMPLE if every == 1 else every
-    steps = round(1000.0 * ps / TIMESTEP_FS / between) * between
+    steps = round(1000.0 * ps / timestep_fs / between) * between
     stage = NVE(steps) if every == 1 else SplitNVE(steps, every)
     times, energies, kept = [], [], []
     first = with_forces(state, potential)
     states = run_md(
-        first, potential, [stage], timestep_fs=TIMESTEP_FS, limits=Limits(), first_step=0
+        first, potential, [stage], timestep_fs=timestep_fs, limits=Limits(), first_step=0
     )
     for reached in tqdm(states, total=steps // every, disable=None, delay=2.0):
         kinetic = reached.kinetic_energy
@@ -95,7 +102,7 @@ def run(atoms: Atoms, state: State, potential: SplitPotential, every: int, ps: f
         "positions": np.array([one[0] for one in kept]),
         "velocities": np.array([one[1] for one in kept]),
         "temperature_k": np.array([one[2] for one in kept]),
-        "every_fs": between * TIMESTEP_FS,
+        "every_fs": between * timestep_fs,
         "drift": energy_drift_meV_per_atom_per_ps(times, energies, n),
         "fluctuation": float(np.std(np.array(energies) - line)) * 1000 / n,
         "block_energies": (np.array(means) - means[0]) * 1000 / n,
@@ -208,6 +215,7 @@ def main() -> None:
     parser.add_argument("what", choices=["run", "compare"])
     parser.add_argument("--pair", type=Path, default=PAIR)
     parser.add_argument("--every", type=int, default=1, help="inner steps of an outer one")
+    parser.add_argument("--timestep", type=float, default=TIMESTEP_FS, help="the inner step, fs")
     parser.add_argument("--mixture", action="store_true", help="HF on the surface alone")
     parser.add_argument("--ps", type=float, default=50.0)
     parser.add_argument("--layers", type=int, default=4, help="of platinum")
@@ -225,8 +233,9 @@ def main() -> None:
     pair = ExpertPair.load(args.pair)
     args.out.mkdir(parents=True, exist_ok=True)
     potential = potential_of(atoms, pair, args.mixture)
-    found = run(atoms, started(atoms, pair), potential, args.every, args.ps)
+    found = run(atoms, started(atoms, pair), potential, args.every, args.ps, args.timestep)
     name = f"{'mixture' if args.mixture else 'hf'}_{args.every}"
+    name += "" if args.timestep == TIMESTEP_FS else f"_of_{args.timestep:g}_fs"
     np.savez_compressed(args.out / f"{name}.npz", **found)
     print(name, {key: value for key, value in found.items() if np.ndim(value) == 0})
 
