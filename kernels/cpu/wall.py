@@ -101,15 +101,13 @@ def wall_of_centre(
         virial: (3, 3) float64, ADDED TO.
     """
     numbers, radii, p = wall
-    ti, energy, edge, gradient = types[i], 0.0, np.empty(3), np.empty(3)
+    ti, energy = types[i], 0.0
     for slot in slots:
         j, image = slot & 0xFFFFFFFF, (slot >> 32) & 0xFFFF
-        square = 0.0
-        for axis in range(3):
-            edge[axis] = (
-                positions[4 * j + axis] - positions[4 * i + axis] + images[4 * image + axis]
-            )
-            square += edge[axis] * edge[axis]
+        x = positions[4 * j] - positions[4 * i] + images[4 * image]
+        y = positions[4 * j + 1] - positions[4 * i + 1] + images[4 * image + 1]
+        z = positions[4 * j + 2] - positions[4 * i + 2] + images[4 * image + 2]
+        square = x * x + y * y + z * z
         radius = radii[ti, types[j]]
         if square >= radius * radius:
             continue
@@ -117,11 +115,19 @@ def wall_of_centre(
         zi, zj = np.float64(numbers[ti]), np.float64(numbers[types[j]])
         found, slope = zbl_pair(r, zi, zj, 1.0 / radius, p)
         energy += found
-        for axis in range(3):
-            gradient[axis] = weight * slope / r * edge[axis]
-            forces[i - low, axis] += gradient[axis]
-            forces[j - low, axis] -= gradient[axis]
-        for a in range(3):
-            for b in range(3):
-                virial[a, b] -= edge[a] * gradient[b]
+        # Scalars, no arrays: callers that count no references can allocate none.
+        pull = weight * slope / r
+        add_row(forces, i - low, pull * x, pull * y, pull * z)
+        add_row(forces, j - low, -pull * x, -pull * y, -pull * z)
+        add_row(virial, 0, -x * pull * x, -x * pull * y, -x * pull * z)
+        add_row(virial, 1, -y * pull * x, -y * pull * y, -y * pull * z)
+        add_row(virial, 2, -z * pull * x, -z * pull * y, -z * pull * z)
     return energy
+
+
+@compiled
+def add_row(target: Any, row: int, x: float, y: float, z: float) -> None:
+    """Add a vector to the first three numbers of a row of (any, 3 or more) float64."""
+    target[row, 0] += x
+    target[row, 1] += y
+    target[row, 2] += z
