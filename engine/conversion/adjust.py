@@ -31,6 +31,9 @@ _SEARCH = np.linspace(0.85, 1.15, 13)
 _STEP = 1e-3
 """Of the length, for the slope of the pressure: truncation 1e-6 of B, rounding 1e-9."""
 _GPA = 160.21766208
+LARGEST_FORCE = 0.1
+"""eV/Å. On sites of a perfect crystal forces vanish by symmetry, or nearly so where a site has a
+coordinate of its own; displaced by 0.03 Å an atom of a metal feels more."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,22 @@ class _Crystal:
         volume = self.atoms.get_volume() * scale**3
         return found.energy, float(found.virial.trace()) / (3 * volume)
 
+    def require_rest(self, scale: float) -> None:
+        """Refuse atoms that are not on sites of a crystal.
+
+        Raises:
+            InputError: there are forces on them.
+        """
+        found = self._potential.evaluate(
+            torch.tensor(self.atoms.positions * scale), torch.tensor(self.atoms.cell.array * scale)
+        )
+        largest = float(found.forces.norm(dim=1).max())
+        if largest > LARGEST_FORCE:
+            raise InputError(
+                f"{self.where}: forces of {largest:.2g} eV/Å on the atoms, at its own lattice "
+                f"constant; allowed: perfect crystals, below {LARGEST_FORCE:g} eV/Å"
+            )
+
     def equilibrium(self) -> Equilibrium:
         """Where the pressure vanishes, the minimum nearest to the file's own lattice."""
         pressures = [self.at(scale)[1] for scale in _SEARCH]
@@ -106,11 +125,16 @@ def adjust(
         The adjusted potential, and what was found, plain JSON.
 
     Raises:
-        InputError: a crystal is not periodic, of unknown species or without an equilibrium.
+        InputError: a crystal is not periodic, of unknown species, without an equilibrium, or its
+            atoms are not on its sites.
     """
     for atoms in crystals:
         _check(atoms, lf, hf, where)
-    wanted = [_Crystal(hf, atoms, f"{where}: hf").equilibrium() for atoms in crystals]
+    wanted = []
+    for atoms in crystals:
+        crystal = _Crystal(hf, atoms, f"{where}: hf")
+        wanted.append(crystal.equilibrium())
+        crystal.require_rest(wanted[-1].scale)
     before = _Crystal(lf, crystals[0], f"{where}: lf").equilibrium()
     s = lf.distance_scale * before.scale / wanted[0].scale
     stretch = before.scale / wanted[0].scale

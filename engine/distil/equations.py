@@ -187,7 +187,7 @@ def choose_ridge(
     folds = equations.folds
     if len(folds) < 2:
         raise InputError(
-            "all structures are of one trajectory, so that no ridge can be chosen by "
+            "distil: all structures are of one trajectory, so that no ridge can be chosen by "
             "cross-validation; give more, or set ridge, such as 1e-8"
         )
     misfits = {}

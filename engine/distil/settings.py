@@ -53,7 +53,7 @@ Words = Annotated[
 ]
 Whole = Annotated[int, count(0)]
 Counts = Annotated[tuple[Whole, ...], listed("a list of whole numbers, one for each degree")]
-Weight = Annotated[float, real(above=0.0, unit="")]
+Weight = Annotated[float, real(above=1e-9, unit="")]
 Product = Annotated[
     tuple[Whole, Whole, Whole, Whole], listed("a row [l1, l2, l3, n] of whole numbers", 4)
 ]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from duetto.errors import InputError
 from duetto.experts.base import Expert, max_cutoff
+from duetto.experts.calculators import NO_CALCULATOR
 from duetto.experts.kinds import expert_class
 from duetto.files import atomic_write, content_hash, read_safetensors, require_file
 
@@ -99,7 +100,7 @@ class ExpertPair:
         }
         # Copies, because safetensors refuses two names for one tensor: an expert in both roles.
         copies = {name: tensor.clone() for name, tensor in tensors.items()}
-        atomic_write(path, to_safetensors(copies, metadata))
+        atomic_write(path, _in_order(to_safetensors(copies, metadata)))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ExpertPair:
@@ -133,15 +134,23 @@ class ExpertPair:
         return content_hash(json.dumps(_descriptions(self), sort_keys=True), _tensors(self))
 
 
+def _in_order(file: bytes) -> bytes:
+    """A safetensors file whose metadata are sorted: the library writes them in any order."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + file[end:]
+
+
 def _require_expert(role: str, candidate: object) -> None:
     if isinstance(candidate, Expert):
         return
     name = type(candidate).__name__
     if hasattr(candidate, "get_potential_energy"):
         raise InputError(
-            f"{role}: {name} is an ASE calculator: it gives one energy of all atoms, and a mixture "
-            "sums w_i E_i; without the energy of each atom and its gradient it cannot conserve "
-            "energy (docs/experts.md says which kinds of experts do)"
+            f"{role}: {name}: {NO_CALCULATOR} (docs/experts.md says which kinds of experts do)"
         )
     raise InputError(f"{role}: {name} is not an expert")
 

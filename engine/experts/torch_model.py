@@ -22,6 +22,7 @@ from torch import Tensor
 from duetto.errors import InputError
 from duetto.experts.adapters.graph import Graph, SiteModel
 from duetto.experts.base import Edges
+from duetto.experts.calculators import NO_CALCULATOR
 from duetto.experts.region import RegionEnergies, Surroundings
 from duetto.files import require_file
 from duetto.settings.values import suggestion
@@ -293,6 +294,8 @@ def open_torch_expert(name: str, source: str | None = None) -> TorchExpert:
     Raises:
         InputError: there is no such package or file, or the model gives no site energies.
     """
+    if not isinstance(name, str):  # whatever a user calls an expert
+        name = f"the ASE calculator {type(name).__name__}"
     model = _open(name, source)
     return TorchExpert(name, str(source or model.describe().get("version", "")), model)
 
@@ -300,10 +303,7 @@ def open_torch_expert(name: str, source: str | None = None) -> TorchExpert:
 def _open(name: str, source: str | None) -> SiteModel:
     adapter = ADAPTERS.get(name)
     if adapter is None and (name.lower().startswith("ase") or "calculator" in name.lower()):
-        raise InputError(
-            f"{name}: an ASE calculator gives one energy of all atoms, and a mixture sums w_i E_i; "
-            f"without the energy of each atom it cannot conserve energy; use {', '.join(ADAPTERS)}"
-        )
+        raise InputError(f"{name}: {NO_CALCULATOR}; use {', '.join(ADAPTERS)}")
     if adapter is None:
         raise InputError(
             f"no torch model is called {name!r}{suggestion(name, ADAPTERS)}; "

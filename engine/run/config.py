@@ -23,6 +23,7 @@ from pydantic import (
 
 from duetto.atoms.structure import read_structure
 from duetto.errors import InputError
+from duetto.experts.calculators import NO_CALCULATOR
 from duetto.partition.regions import Regions
 from duetto.partition.regions.region import Region
 from duetto.partition.regions.terms import parse_region
@@ -279,6 +280,14 @@ class ExpertConfig(Section):
     eam: FilePath | None = Field(
         None, description="LAMMPS setfl file, *.eam.alloy or *.eam.fs; instead of torch."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_calculator(cls, given: Any) -> Any:
+        for key in given if isinstance(given, dict) else ():
+            if str(key).lower() in ("ase", "calculator"):
+                raise InputError(f"experts: {key}: {NO_CALCULATOR}; use torch or eam")
+        return given
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -34,6 +34,10 @@ def is_setfl(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix in SUFFIXES
 
 
+SHORTEST_SHARE, LONGEST_SHARE = 0.3, 1.05
+"""Of the table of distances, where a cutoff may be; files that LAMMPS ships have 0.6 to 1."""
+
+
 def read_setfl(path: str | os.PathLike[str], style: str | None = None) -> EamExpert:
     """Read an embedded-atom potential.
 
@@ -196,4 +200,10 @@ def _points(lines: _Lines) -> _Points:
     for name, size in (("drho", drho), ("dr", dr), ("the cutoff", cutoff)):
         if size <= 0:
             raise lines.refuse(f"{name}: got {size:g}; allowed: a number above 0")
+    table = (r - 1) * dr
+    if not SHORTEST_SHARE * table <= cutoff <= LONGEST_SHARE * table:
+        raise lines.refuse(
+            f"the cutoff: got {cutoff:g} Å, where (nr - 1) dr is {table:g} Å; allowed: "
+            f"{SHORTEST_SHARE * table:.4g} to {LONGEST_SHARE * table:.4g} Å"
+        )
     return _Points(rho, drho, r, dr, cutoff)

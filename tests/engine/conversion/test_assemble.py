@@ -90,6 +90,7 @@ def test_adjusted_to_the_lattice_the_modulus_and_the_energy_of_hf(
         (["hf.eam.fs", "toy.eam.alloy", "--adjust-to", "cu.extxyz"], "holds Cu, which the expert"),
         (["hf.eam.fs", "toy.eam.alloy", "--adjust-to", "free.extxyz"], "must be periodic"),
         (["hf.eam.fs", "toy.eam.alloy", "--adjust-to", "wide.extxyz"], "has no equilibrium"),
+        (["hf.eam.fs", "toy.eam.alloy", "--adjust-to", "off.extxyz"], "on the atoms, at its own"),
         (["absent.eam.alloy"], "absent.eam.alloy: no such file"),
         (["absent.duetto"], "no such pair file"),
         (["one.eam.fs", "toy.eam.alloy"], "the LF expert knows O, and the HF expert does not"),
@@ -105,6 +106,9 @@ def test_refusals(
     monkeypatch.chdir(files)
     write("cu.extxyz", bulk("Cu", "fcc", a=3.6, cubic=True))
     write("wide.extxyz", bulk("Pt", "fcc", a=7.0, cubic=True))
+    off = bulk("Pt", "fcc", a=3.6, cubic=True)
+    off.rattle(0.2, seed=1)
+    write("off.extxyz", off)
     free = bulk("Pt", "fcc", a=3.6, cubic=True)
     free.pbc = False
     write("free.extxyz", free)

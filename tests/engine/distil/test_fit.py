@@ -139,6 +139,7 @@ def test_command_writes_pair_and_report(
         ({"make": {"rattled": 1.5}}, "distil.make.rattled: got 1.5"),
         ({"make": {"amplitude": [0.2, 0.1]}}, "two lengths in Å, the smaller first"),
         ({"noise": [1, 2]}, "distil.noise: got [1, 2]"),
+        ({"noise": [1e-300, 1, 1]}, "of 1e-09 < x"),
     ],
 )
 def test_settings_are_refused_by_name(given: dict[str, object], message: str) -> None:

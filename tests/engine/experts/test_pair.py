@@ -88,6 +88,14 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.duetto"]
 
 
+def test_the_same_pair_is_the_same_file(tmp_path: Path) -> None:
+    """To the byte, in any process: the library orders its metadata by chance."""
+    files = [tmp_path / f"{k}.duetto" for k in range(6)]
+    for path in files:
+        mismatched_pair(seed=9).save(path)
+    assert len({path.read_bytes() for path in files}) == 1
+
+
 def test_missing_foreign_and_newer_files_say_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such pair file"):
         ExpertPair.load(tmp_path / "none.duetto")

@@ -188,6 +188,17 @@ def test_a_table_with_nan_names_its_line(tmp_path: Path) -> None:
         read_setfl(path)
 
 
+@pytest.mark.parametrize("cutoff", ["1e-9", "1e9"])
+def test_a_cutoff_out_of_proportion_to_its_table(cutoff: str, tmp_path: Path) -> None:
+    lines = setfl_text().splitlines()
+    words = lines[4].split()
+    lines[4] = " ".join([*words[:4], cutoff])
+    path = tmp_path / "bad.eam.fs"
+    path.write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"bad.eam.fs, line 5: the cutoff: got 1e[-+]0?9 Å"):
+        read_setfl(path)
+
+
 def test_truncated_foreign_and_absent_files(tmp_path: Path) -> None:
     path = tmp_path / "bad.eam.fs"
     path.write_text(setfl_text()[:4000])

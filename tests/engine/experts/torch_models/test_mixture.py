@@ -169,6 +169,7 @@ def test_a_run_says_its_cost_conserves_energy_and_resumes(
     ("experts", "message"),
     [
         ({"hf": {"torch": "chgnt"}}, 'did you mean "chgnet"'),
+        ({"hf": {"ase": "emt"}}, "experts: ase: an ASE calculator gives one energy of all"),
         ({"hf": {"torch": "ase.calculators.emt:EMT"}}, "an ASE calculator gives one energy of all"),
         ({"hf": {"torch": "mace"}}, "torch mace needs the model's file"),
         ({"hf": {"torch": "chgnet", "file": "x"}}, "chgnet has its weights in its package"),
@@ -195,7 +196,7 @@ def test_bad_experts_are_told_in_one_line(
 
 
 def test_an_ase_calculator_is_refused_with_the_reason() -> None:
-    with pytest.raises(InputError, match="hf: EMT is an ASE calculator: it gives one energy of"):
+    with pytest.raises(InputError, match="hf: EMT: an ASE calculator gives one energy of"):
         ExpertPair(hf=EMT(), lf=None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="an ASE calculator gives one energy of all atoms"):
         open_torch_expert("ase.calculators.emt:EMT")
