@@ -77,6 +77,8 @@ def choose_device(name: str) -> torch.device:
     """
     import torch
 
+    if not isinstance(name, str):  # whatever a user calls a device
+        raise InputError(f"device: got {name!r}; allowed: auto, cpu, cuda, cuda:N")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda|cuda:[0-9]{1,3}", name):

@@ -48,9 +48,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="model, ase, torch_sim: the bare evaluation, or whole calls of the calculators",
     )
     how = parser.add_argument_group("how")
-    how.add_argument("--device", default="cpu", help="cpu or cuda")
-    how.add_argument("--dtype", default="float32", help="float32 or float64")
-    how.add_argument("--backend", default="auto", help="auto, torch or triton")
+    how.add_argument("--device", help="cpu (default) or cuda")
+    how.add_argument("--dtype", help="float32 (default) or float64")
+    how.add_argument("--backend", help="auto (default), numba, triton or reference")
     how.add_argument("--threads", type=int, metavar="N", help="default: OMP_NUM_THREADS")
     how.add_argument(
         "--rounds", type=int, metavar="N", help="times each is timed; default 7, profile 21"
@@ -106,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         load_config(args.config)
     if args.pair is not None:
         require_file(args.pair, "pair file")
+    _settle(args)
 
     import torch
 
@@ -114,6 +115,19 @@ def run(args: argparse.Namespace) -> int:
     if args.every is not None:
         return _split_in_time(args)
     return _profile(args) if args.profile else _throughput(args)
+
+
+def _settle(args: argparse.Namespace) -> None:
+    """Where it is computed: by the options, or by the configuration alone."""
+    from duetto.environment import choose_device
+    from duetto.errors import InputError
+
+    for option, default in (("device", "cpu"), ("dtype", "float32"), ("backend", "auto")):
+        given = getattr(args, option)
+        if given is not None and args.config is not None:
+            raise InputError(f"--{option} {given}: with --config it is what the file says there")
+        setattr(args, option, default if given is None else given)
+    choose_device(args.device)
 
 
 def _say(line: str) -> None:

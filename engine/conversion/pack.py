@@ -126,7 +126,10 @@ def pair_from_nequip(
         experts[role] = AllegroExpert(*expert_from_nequip(model))
         check_against_nequip(experts[role], model)
     _check_species(experts)
-    return ExpertPair(experts.get("hf"), experts.get("lf"), told | dict(provenance or {}))
+    for key, value in (provenance or {}).items():
+        both = isinstance(value, Mapping) and key in told
+        told[key] = told[key] | dict(value) if both else value
+    return ExpertPair(experts.get("hf"), experts.get("lf"), told)
 
 
 def _sources(files: Sequence[str], hf: str | None, lf: str | None) -> dict[str, Source]:

@@ -87,7 +87,9 @@ def split_stage(stage: Stage, every: int) -> NVE | Langevin:
         )
     if isinstance(stage, NVE):
         return SplitNVE(stage.steps, every)
-    raise InputError("multiple_timestep: stages may be nve and langevin, not nose_hoover")
+    raise InputError(
+        f"multiple_timestep: a stage {type(stage).__name__} is not split; allowed: NVE, Langevin"
+    )
 
 
 def respa_verlet(state: State, potential: SplitInTime, timestep_fs: float, every: int) -> State:

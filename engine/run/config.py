@@ -349,7 +349,7 @@ class RunConfig(Section):
         description=(
             "Of the matrix products of float32 experts. On triton: bf16x3 (what auto takes; three "
             "products of bfloat16 parts, good to 2⁻¹⁶) or fp32 (six, as good as float32). On "
-            "torch: fp32, and on cuda tf32 (good to 2⁻¹¹). Experts in float64 multiply in float64."
+            "others: fp32, and on cuda tf32 (good to 2⁻¹¹). Experts in float64 multiply in float64."
         ),
     )
     skin_A: Real = Field(
@@ -446,6 +446,10 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     return config
 
 
+SPLIT_IN_TIME = ("nve", "langevin", "relax")
+"""Ensembles whose steps `duetto.md.multiple_timestep` splits, and what takes no steps in time."""
+
+
 def require_whole_outer_steps(config: RunConfig, where: str) -> None:
     """Refuse stages, output and updates that do not end on a whole outer step.
 
@@ -460,6 +464,12 @@ def require_whole_outer_steps(config: RunConfig, where: str) -> None:
         lengths[f"output.{name}"] = getattr(output, name)
     if config.regions.update is not None:
         lengths["regions.update.every"] = config.regions.update.every
+    for n, stage in enumerate(config.stages):
+        if stage.ensemble not in SPLIT_IN_TIME:
+            raise InputError(
+                f"{where}: stages[{n}].ensemble: got {stage.ensemble}; allowed with "
+                f"multiple_timestep: {', '.join(SPLIT_IN_TIME)}"
+            )
     for key, steps in lengths.items():
         if steps % every:
             below, above = steps // every * every, -(-steps // every) * every

@@ -18,12 +18,17 @@ from duetto.validate.reference import reference
 
 def main() -> None:
     """Print all of it."""
-    crystal = bulk("Ni", a=LATTICE_CONSTANT, cubic=True)
-    for key, value in reference(angelo_moody_baskes(), crystal, (3, 3, 3)).items():
+    for key, value in bulk_nickel().items():
         print(f"{key}: {value:.{4 if 'angstrom' in key else 3 if 'ev' in key else 1}f}")
     path = hop(5, 7)
     relax_with(path, angelo_moody_baskes)  # one for each image
     tell("the labels' own potential", path)
+
+
+def bulk_nickel() -> dict[str, float]:
+    """The reference values of validate.yaml, by its keys."""
+    crystal = bulk("Ni", a=LATTICE_CONSTANT, cubic=True)
+    return reference(angelo_moody_baskes(), crystal, (3, 3, 3))
 
 
 if __name__ == "__main__":
