@@ -101,23 +101,50 @@ class EdgePotential:
                 f"a centre is {symbol}, which the expert {role} does not know "
                 f"({', '.join(self.pair.experts[role].species)})"
             )
-        centre = edges.centre
-        place = torch.full_like(edges.centre_types, -1)
-        place[chosen] = torch.arange(len(chosen), device=place.device)
-        reach = self._cutoffs[role][of_centre[centre], of_neighbor]
+        reach = self._cutoffs[role][of_centre[edges.centre], of_neighbor]
         near = (edges.vectors.double() ** 2).sum(1) < reach**2
-        kept = torch.nonzero((place[centre] >= 0) & (of_neighbor >= 0) & near).flatten()
-        row = place[centre[kept]]
-        own = Edges(
-            first=torch.searchsorted(row, torch.arange(len(chosen) + 1, device=row.device)),
-            centre_types=of_centre[chosen],
-            neighbor_types=of_neighbor[kept],
-            vectors=edges.vectors[kept].to(DTYPES[self.dtype]),
+        own, kept = edges_of_centres(
+            coefficients != 0.0,
+            edges.centre,
+            near & (of_neighbor >= 0),
+            of_centre,
+            of_neighbor,
+            edges.vectors,
+            DTYPES[self.dtype],
         )
         of_sites, of_edges = self.backend.site_energies(role, own)
-        weight = coefficients[chosen]
-        energies.index_add_(0, chosen, weight * of_sites.to(energies))
-        gradients.index_add_(0, kept, weight[row, None] * of_edges.to(gradients))
+        energies.index_add_(0, chosen, coefficients[chosen] * of_sites.to(energies))
+        weight = coefficients[edges.centre[kept], None]
+        gradients.index_add_(0, kept, weight * of_edges.to(gradients))
+
+
+def edges_of_centres(
+    mine: Tensor,
+    row: Tensor,
+    near: Tensor,
+    centre_types: Tensor,
+    neighbor_types: Tensor,
+    vectors: Tensor,
+    dtype: torch.dtype,
+) -> tuple[Edges, Tensor]:
+    """What one expert is given of a list: its own centres, and of their edges those within reach.
+
+    Args:
+        mine: (C,) bool, the centres that it computes.
+        row: (E,) ascending, the place of each edge's centre.
+        near: (E,) bool, whether the expert sees so far, and the neighbour at all.
+        centre_types: (C,) in the expert's numbering.
+        neighbor_types: (E,) likewise.
+        vectors: (E, 3) Å.
+        dtype: that the expert takes them in.
+
+    Returns:
+        The edges, and (E',) their places in the list.
+    """
+    kept = (mine[row] & near).nonzero()[:, 0]
+    counts = torch.bincount(row[kept], minlength=len(mine))[mine]
+    first = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return Edges(first, centre_types[mine], neighbor_types[kept], vectors[kept].to(dtype)), kept
 
 
 def edges_of(

@@ -29,6 +29,7 @@ from duetto.frontends.lammps.types import (
     expert_types,
     parse_types,
 )
+from duetto.potential.edges import edges_of_centres
 from duetto.potential.mixture import Potential
 
 _CHECKED_CENTRES = 12
@@ -304,14 +305,9 @@ class _Engine:
             if not bool(mine.any()):
                 continue
             centre_types, neighbor_types = self._types[role][kinds], self._types[role][neighbors]
-            reach = self._reach_squared[role][centre_types[row], neighbor_types]
-            kept = (mine[row] & (distance_squared < reach)).nonzero()[:, 0]
-            counts = torch.bincount(row[kept], minlength=len(kinds))[mine]
-            edges = Edges(
-                torch.cat([counts.new_zeros(1), counts.cumsum(0)]),
-                centre_types[mine],
-                neighbor_types[kept],
-                vectors[kept].to(self.dtype),
+            near = distance_squared < self._reach_squared[role][centre_types[row], neighbor_types]
+            edges, kept = edges_of_centres(
+                mine, row, near, centre_types, neighbor_types, vectors, self.dtype
             )
             site, by_edge = self._site_energies(role, edges)
             sites[role][mine] = site.double()
