@@ -10,12 +10,11 @@ shows is not how long something was trained. What came out is measured on held-o
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib
-import io
 import tempfile
 from pathlib import Path
-from typing import Any
+
+from sweep_lf import as_csv
 
 from duetto.cotrain import BulkFrames
 from duetto.distil.fit import distil
@@ -115,15 +114,6 @@ def measured(pair: ExpertPair) -> dict[str, float]:
 
 def _percent(values: dict[str, float]) -> float:
     return round(100 * (values["lf"] / values["hf"] - 1), 3)
-
-
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """The rows with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from scipy.optimize import brentq
 from duetto.errors import InputError
 from duetto.experts.eam.expert import EamExpert
 from duetto.experts.pair import ExpertPair
+from duetto.potential.base import Evaluation
 from duetto.potential.mixture import Potential
 
 _SEARCH = np.linspace(0.85, 1.15, 13)
@@ -67,10 +68,7 @@ class _Crystal:
 
     def at(self, scale: float) -> tuple[float, float]:
         """Energy, eV, and pressure, eV/Å³."""
-        found = self._potential.evaluate(
-            torch.tensor(self.atoms.positions * scale),
-            torch.tensor(self.atoms.cell.array * scale),
-        )
+        found = self._evaluated(scale)
         volume = self.atoms.get_volume() * scale**3
         return found.energy, float(found.virial.trace()) / (3 * volume)
 
@@ -80,15 +78,17 @@ class _Crystal:
         Raises:
             InputError: there are forces on them.
         """
-        found = self._potential.evaluate(
-            torch.tensor(self.atoms.positions * scale), torch.tensor(self.atoms.cell.array * scale)
-        )
-        largest = float(found.forces.norm(dim=1).max())
+        largest = float(self._evaluated(scale).forces.norm(dim=1).max())
         if largest > LARGEST_FORCE:
             raise InputError(
                 f"{self.where}: forces of {largest:.2g} eV/Å on the atoms, at its own lattice "
                 f"constant; allowed: perfect crystals, below {LARGEST_FORCE:g} eV/Å"
             )
+
+    def _evaluated(self, scale: float) -> Evaluation:
+        return self._potential.evaluate(
+            torch.tensor(self.atoms.positions * scale), torch.tensor(self.atoms.cell.array * scale)
+        )
 
     def equilibrium(self) -> Equilibrium:
         """Where the pressure vanishes, the minimum nearest to the file's own lattice."""

@@ -71,8 +71,8 @@ def choose_backend(name: str, device: str, dtype: str) -> str:
         raise InputError(f"device {device!r}: use cpu or cuda")
     if name == "numba" and kind != "cpu":
         raise InputError("backend numba computes on the CPU; use backend auto, or device cpu")
-    if name == "reference" and kind == "cuda":
-        _log.warning("backend reference on %s is slow: backend auto takes triton there", device)
+    if kind == "cuda" and name in ("torch", "reference"):
+        _log.warning("backend %s on %s is slow: backend auto takes triton there", name, device)
     if name in ("numba", "reference"):
         return name
     reason = _without_triton(kind, DTYPES[dtype])
@@ -80,8 +80,6 @@ def choose_backend(name: str, device: str, dtype: str) -> str:
         raise InputError(f"backend triton {reason}; use backend auto")
     if name != "torch" and reason is None:
         return "triton"
-    if kind == "cuda" and name == "torch":
-        _log.warning("backend torch on %s is slow: backend auto takes triton there", device)
     if kind == "cuda" and name == "auto":
         _log.warning(
             "backend reference on %s, in plain torch and many times slower: triton %s",

@@ -94,11 +94,16 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     It is kept beside the sources, else in the user's cache, else in the temporary folder; where
     nothing can be written it is kept for this process alone, and a line says so.
     """
-    dispatcher = numba.njit(nogil=True, fastmath=FAST_MATH, error_model="numpy")(function)
+    return kept_on_disk(numba.njit(nogil=True, fastmath=FAST_MATH, error_model="numpy")(function))
+
+
+def kept_on_disk(dispatcher: Any) -> Callable[..., Any]:
+    """What Numba has made of a function, its machine code kept as `compiled` says."""
     for cache in (_Cache, _TemporaryCache):
         try:
             dispatcher._cache = cache(dispatcher.py_func)
         except RuntimeError:  # Numba has found no place
             continue
         break
-    return dispatcher
+    kept: Callable[..., Any] = dispatcher
+    return kept

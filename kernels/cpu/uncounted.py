@@ -13,7 +13,7 @@ from typing import Any
 
 import numba
 
-from duetto.kernels.cpu.compiling import FAST_MATH, _Cache, _TemporaryCache
+from duetto.kernels.cpu.compiling import FAST_MATH, kept_on_disk
 
 
 def uncounted(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -22,13 +22,8 @@ def uncounted(function: Callable[..., Any]) -> Callable[..., Any]:
     For functions that compiled functions alone call, which hold the arrays meanwhile; they can
     allocate none.
     """
-    dispatcher = numba.njit(
-        nogil=True, fastmath=FAST_MATH, error_model="numpy", _nrt=False, forceinline=True
-    )(function)
-    for cache in (_Cache, _TemporaryCache):
-        try:
-            dispatcher._cache = cache(dispatcher.py_func)
-        except RuntimeError:  # Numba has found no place
-            continue
-        break
-    return dispatcher
+    return kept_on_disk(
+        numba.njit(
+            nogil=True, fastmath=FAST_MATH, error_model="numpy", _nrt=False, forceinline=True
+        )(function)
+    )
