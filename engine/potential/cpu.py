@@ -23,7 +23,7 @@ from duetto.kernels.cpu.rows import widen
 from duetto.potential.base import Evaluation, ListOfNeighbors
 from duetto.potential.lowering import lower_on_cpu
 from duetto.potential.neighbors import NeighborList
-from duetto.potential.one_pass import OnePassKernel, OnePassPlan
+from duetto.potential.one_pass import OnePassKernel, OnePassPlan, OnePassPlans
 from duetto.potential.terms import ExpertWork
 from duetto.potential.turns import Turns
 
@@ -34,9 +34,10 @@ _CHUNK_BYTES = 4 << 20
 the calls between the stages cost little. Measured best among 0.5 to 16 MB, for both experts."""
 
 
-_PLANS = 4
-"""Plans that are kept: multiple time steps ask for all terms and for the fast ones in turns, and
-where one expert's centres change, the other's plan stays."""
+_PLANS = 6
+"""Plans that are kept: multiple time steps ask for all terms and for the fast ones in turns, a
+measurement for each expert alone besides, and where one expert's centres change, the other's plan
+stays."""
 
 
 @dataclass
@@ -97,7 +98,7 @@ class CPUBackend:
         self._pool: ThreadPoolExecutor | None = None
         self._plans: list[_Plan | OnePassPlan] = []
         self._rows: Array | None = None
-        self._kept: dict[tuple[Any, ...], tuple[_Plan | OnePassPlan, list[Any]]] = {}
+        self._kept: dict[tuple[Any, ...], tuple[_Plan | OnePassPlans, list[Any]]] = {}
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener` of every chunk and stage from now on."""
@@ -133,7 +134,7 @@ class CPUBackend:
         self._plan(neighbors, work)
         tasks = [(plan, b) for plan in self._plans for b in range(len(plan.borders) - 1)]
         self._run_all(x, box, neighbors, tasks)
-        sites = {plan.job.role: _on_atoms(plan, len(x)) for plan in self._plans}
+        sites = self._site_energies(len(x))
         n_groups = len(work[0].coefficients) if work else 1
         return [self._sums(len(x), group, sites) for group in range(n_groups)]
 
@@ -142,13 +143,15 @@ class CPUBackend:
         energies, forces = np.zeros(n_atoms), np.zeros((n_atoms, 3))
         virial = np.zeros((3, 3))
         for plan in self._plans:
-            job, coefficient = plan.job, plan.job.coefficients[group]
+            job = plan.job
             self._listener.begin(job)
-            energies[job.centres] += coefficient * plan.energies
-            virial += plan.virials[:, group].sum(axis=0)
             if isinstance(plan, OnePassPlan):
-                plan.add_forces(forces)
+                if plan.group <= group:
+                    plan.add_to(energies, forces, virial)
             else:
+                coefficient = job.coefficients[group]
+                energies[job.centres] += coefficient * plan.energies
+                virial += plan.virials[:, group].sum(axis=0)
                 scatter_forces(
                     plan.starts,
                     plan.counts,
@@ -166,6 +169,14 @@ class CPUBackend:
             torch.from_numpy(virial),
             sites,
         )
+
+    def _site_energies(self, n_atoms: int) -> dict[str, Tensor]:
+        """By role, energies of the centres as a column of all atoms, NaN elsewhere."""
+        columns: dict[str, Array] = {}
+        for plan in self._plans:
+            column = columns.setdefault(plan.job.role, np.full(n_atoms, np.nan))
+            column[plan.job.centres] = plan.energies
+        return {role: torch.from_numpy(column) for role, column in columns.items()}
 
     def site_energies(self, role: str, edges: Edges) -> tuple[Tensor, Tensor]:
         """See `duetto.potential.base.Backend`."""
@@ -195,33 +206,39 @@ class CPUBackend:
 
         Coefficients may be others at every step.
         """
-        jobs = [job for job in work if len(job.centres)]
-        self._plans = [self._plan_of(neighbors, job) for job in jobs]
-        for plan, job in zip(self._plans, jobs, strict=True):
-            plan.job = job
+        self._plans = []
+        for job in (job for job in work if len(job.centres)):
+            plan = self._plan_of(neighbors, job)
+            if isinstance(plan, OnePassPlans):
+                self._plans += plan.plans
+            else:
+                plan.job = job
+                self._plans.append(plan)
 
-    def _plan_of(self, neighbors: ListOfNeighbors, job: ExpertWork) -> _Plan | OnePassPlan:
+    def _plan_of(self, neighbors: ListOfNeighbors, job: ExpertWork) -> _Plan | OnePassPlans:
         """One expert's plan, made or kept."""
         parts = [neighbors, job.centres, job.types]
         n_groups = len(job.coefficients)
         key = (id(neighbors), neighbors.n_rebuilds, job.role, n_groups, *(id(p) for p in parts))
         kept = self._kept.pop(key, None)
-        if kept is None:
+        before = kept[0] if kept is not None and isinstance(kept[0], OnePassPlans) else None
+        if kept is None or (before is not None and not before.take(job)):
             # What has gone lends its id to others: a plan keeps what its key names.
-            kept = self._plan_one(neighbors, job), parts
+            kept = self._plan_one(neighbors, job, before), parts
             stale = [k for k in self._kept if k[0] == key[0] and k[1] != key[1]]
             for old in (*stale, *list(self._kept)[: max(len(self._kept) - _PLANS + 1, 0)]):
                 self._kept.pop(old, None)
         self._kept[key] = kept
         return kept[0]
 
-    def _plan_one(self, neighbors: ListOfNeighbors, job: ExpertWork) -> _Plan | OnePassPlan:
+    def _plan_one(
+        self, neighbors: ListOfNeighbors, job: ExpertWork, before: OnePassPlans | None
+    ) -> _Plan | OnePassPlans:
         expert = self.experts[job.role]
-        # Several groups of terms share an evaluation, and then gradients of edges must be kept.
-        if isinstance(expert, OnePassKernel) and len(job.coefficients) == 1:
-            whole = OnePassPlan.make(expert, job, neighbors, self.threads)
-            if whole is not None:
-                return whole
+        if isinstance(expert, OnePassKernel):
+            passes = OnePassPlans.make(expert, job, neighbors, self.threads, before)
+            if passes is not None:
+                return passes
         capacity = max(256, _CHUNK_BYTES // (expert.floats_per_edge * self.dtype.itemsize))
         counts = np.diff(neighbors.first)[job.centres]
         ends = np.cumsum(counts)
@@ -324,13 +341,6 @@ def _borders(ends: Array, capacity: int) -> Array:
     """Where to cut centres whose edges end at `ends` (n,), so that a part has about `capacity`."""
     parts = np.unique((ends - 1) // capacity, return_index=True)[1]
     return np.append(parts, len(ends))
-
-
-def _on_atoms(plan: _Plan | OnePassPlan, n_atoms: int) -> Tensor:
-    """Energies of the plan's centres as a column of all atoms, NaN elsewhere."""
-    column = np.full(n_atoms, np.nan)
-    column[plan.job.centres] = plan.energies
-    return torch.from_numpy(column)
 
 
 _BACKENDS: WeakSet[CPUBackend] = WeakSet()

@@ -190,7 +190,8 @@ class Potential:
         for known, work in self._groups:
             if known is groups:
                 return work
-        work = with_known_centres(self._divide(groups), self._work)
+        earlier = [job for _, jobs in self._groups for job in jobs]
+        work = with_known_centres(self._divide(groups), [*self._work, *earlier])
         self._groups.append((groups, work))
         return work
 
@@ -381,13 +382,14 @@ def with_known_centres(work: list[ExpertWork], known: Sequence[ExpertWork]) -> l
 
     Backends plan by centres, and keep a plan as long as the array is the same.
     """
-    earlier = {job.role: job.centres for job in known}
-    return [
-        replace(job, centres=earlier[job.role])
-        if job.role in earlier and np.array_equal(job.centres, earlier[job.role])
-        else job
-        for job in work
-    ]
+
+    def known_centres(job: ExpertWork) -> Array:
+        for other in known:
+            if other.role == job.role and np.array_equal(job.centres, other.centres):
+                return other.centres
+        return job.centres
+
+    return [replace(job, centres=known_centres(job)) for job in work]
 
 
 def _sample(job: ExpertWork) -> ExpertWork:

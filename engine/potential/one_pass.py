@@ -6,7 +6,7 @@ its share reaches; the shares are summed in their order, so that a run repeats b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,6 +23,10 @@ Array = NDArray[Any]
 
 _FEWEST = 256
 """Centres that are worth a share of their own."""
+
+_MOST_TWICE = 1.75
+"""Passes over a centre, in the mean, up to which they are cheaper than one evaluation that keeps
+the gradient of every edge."""
 
 
 @runtime_checkable
@@ -56,14 +60,17 @@ class OnePassPlan:
     """One expert's centres in shares.
 
     Attributes:
-        job: the work at hand, of one group of terms.
+        job: the centres, with the coefficients of one group of terms.
+        group: the sums of this group and of those after it have these energies, see
+            `OnePassPlans`.
         borders: share b holds places borders[b] … borders[b + 1] of `order`.
         order: (n,) int64, the job's centres in the order of evaluation.
         energies: (n,) float64, in the order of the job.
-        virials: (shares, 1, 3, 3).
+        virials: (shares, 3, 3).
     """
 
     job: ExpertWork
+    group: int
     kernel: OnePassKernel
     order: Array
     borders: Array
@@ -74,7 +81,12 @@ class OnePassPlan:
 
     @classmethod
     def make(
-        cls, kernel: OnePassKernel, job: ExpertWork, neighbors: ListOfNeighbors, threads: int
+        cls,
+        kernel: OnePassKernel,
+        job: ExpertWork,
+        group: int,
+        neighbors: ListOfNeighbors,
+        threads: int,
     ) -> OnePassPlan | None:
         """Divide the centres; None if the kernel cannot take them."""
         n = len(job.centres)
@@ -91,8 +103,8 @@ class OnePassPlan:
         # torch's memory begins where a line of the cache does: no atom's row crosses one.
         sizes = [share.high - share.low for share in shares]
         forces = [torch.empty(size, 4, dtype=torch.float64).numpy() for size in sizes]
-        virials = np.empty((parts, 1, 3, 3))
-        return cls(job, kernel, order, borders, shares, np.empty(n), virials, forces)
+        virials = np.empty((parts, 3, 3))
+        return cls(job, group, kernel, order, borders, shares, np.empty(n), virials, forces)
 
     def run(self, work: Workspace, positions: Array, cell: Array, b: int) -> None:
         """Evaluate a share; all that it writes belongs to it alone.
@@ -116,11 +128,88 @@ class OnePassPlan:
             weight,
             energy,
             self.forces[b],
-            self.virials[b, 0],
+            self.virials[b],
         )
         self.energies[places] = energy
 
-    def add_forces(self, forces: Array) -> None:
-        """Add all shares to the forces (A, 3), in their order."""
+    def add_to(self, energies: Array, forces: Array, virial: Array) -> None:
+        """Add energies to (A,), and all shares, in their order, to forces (A, 3) and virial."""
+        energies[self.job.centres] += self.job.coefficients[0] * self.energies
+        virial += self.virials.sum(axis=0)
         for share, part in zip(self.shares, self.forces, strict=True):
             add_narrowed(part, share.low, forces)
+
+
+@dataclass
+class OnePassPlans:
+    """One expert's centres for every group of terms, one pass for what a group adds.
+
+    Sums that are wanted together share most of their centres or have none in common: those of a
+    mixture and of LF everywhere, of weights now and at the next step. So pass g has the
+    differences of coefficients c_g − c_(g−1), most of which are zero, and sum g is that of the
+    passes 0 … g.
+
+    Attributes:
+        plans: the passes that have centres.
+        places: (G, n) bool, which of the job's centres pass g evaluates.
+    """
+
+    plans: list[OnePassPlan]
+    places: Array
+    _coefficients: Array
+
+    @classmethod
+    def make(
+        cls,
+        kernel: OnePassKernel,
+        job: ExpertWork,
+        neighbors: ListOfNeighbors,
+        threads: int,
+        before: OnePassPlans | None = None,
+    ) -> OnePassPlans | None:
+        """Divide the centres; None if the kernel cannot take them or too many are in two passes.
+
+        Args:
+            kernel: of the expert.
+            job: the work, whose coefficients may be others later, see `take`.
+            neighbors: the list.
+            threads: how many shares a pass has at most.
+            before: plans for the same centres, which turned out to have too few of them.
+        """
+        added = _differences(job)
+        places = added != 0.0
+        if before is not None:
+            places |= before.places
+        places[0] |= ~places.any(axis=0)  # energies are wanted where nothing counts them, too
+        if places.sum() > _MOST_TWICE * places.shape[1]:
+            return None
+        plans = []
+        for group in np.flatnonzero(places.any(axis=1)):
+            part = _part(job, added, places, group)
+            plan = OnePassPlan.make(kernel, part, int(group), neighbors, threads)
+            if plan is None:
+                return None
+            plans.append(plan)
+        return cls(plans, places, job.coefficients)
+
+    def take(self, job: ExpertWork) -> bool:
+        """Go on with the coefficients of `job`; False if a pass would need further centres."""
+        if job.coefficients is self._coefficients:
+            return True
+        added = _differences(job)
+        if (added[~self.places] != 0.0).any():
+            return False
+        for plan in self.plans:
+            plan.job = _part(job, added, self.places, plan.group)
+        self._coefficients = job.coefficients
+        return True
+
+
+def _differences(job: ExpertWork) -> Array:
+    """(G, n) what each group's coefficients have beyond those of the group before."""
+    return np.diff(job.coefficients, axis=0, prepend=0.0)
+
+
+def _part(job: ExpertWork, added: Array, places: Array, group: int) -> ExpertWork:
+    """The centres and coefficients of one pass."""
+    return replace(job, coefficients=added[group : group + 1]).of(np.flatnonzero(places[group]))

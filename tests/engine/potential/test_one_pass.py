@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from duetto.experts.pair import ExpertPair
+from duetto.potential.base import Evaluation
 from duetto.potential.cpu import CPUBackend
-from duetto.potential.mixture import Potential, Term
+from duetto.potential.mixture import Potential, Term, with_known_centres
+from duetto.potential.one_pass import OnePassPlans
 from duetto.potential.self_check import random_pair
+from duetto.potential.terms import mixture_terms
 from tests.linear_experts import Box, random_expert
 
 SHAPE = "three species, one without moments, wall"
@@ -56,6 +59,63 @@ def test_several_groups_of_terms_are_what_each_is_alone() -> None:
         torch.testing.assert_close(found.forces, alone.forces, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(found.virial, alone.virial, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(found.energies, alone.energies, rtol=1e-12, atol=1e-12)
+
+
+def kept_passes(backend: CPUBackend) -> list[OnePassPlans]:
+    return [plan for plan, _ in backend._kept.values() if isinstance(plan, OnePassPlans)]
+
+
+def mostly_whole(potential: Potential) -> np.ndarray:
+    """Weights of zero and one, three of them between."""
+    weights = np.round(potential.weights)
+    weights[[3, 20, 41]] = 0.3
+    potential.set_weights(weights)
+    return weights
+
+
+def assert_same(found: Evaluation, expected: Evaluation) -> None:
+    for name in ("forces", "virial", "energies"):
+        torch.testing.assert_close(
+            getattr(found, name), getattr(expected, name), rtol=1e-12, atol=1e-12
+        )
+
+
+def test_sums_with_centres_in_common_take_a_pass_for_what_each_adds() -> None:
+    potential, positions, cell = mixture()
+    w = mostly_whole(potential)
+    next_one = w.copy()
+    next_one[:5] = 0.0
+    groups = [potential.terms, mixture_terms(next_one), [Term("lf", np.ones(len(w)))]]
+    together = potential.evaluate_terms(positions, cell, groups)
+    (passes,) = [p for p in kept_passes(potential.backend) if len(p.places) == 3]
+    added = [w < 1.0, w != next_one, next_one > 0.0]
+    assert passes.places.sum(axis=1).tolist() == [np.count_nonzero(which) for which in added]
+    for group, found in zip(groups, together, strict=True):
+        (alone,) = potential.evaluate_terms(positions, cell, [group])
+        assert_same(found, alone)
+        for role, energies in alone.site_energies.items():
+            computed = ~energies.isnan()
+            torch.testing.assert_close(
+                found.site_energies[role][computed], energies[computed], rtol=1e-12, atol=1e-12
+            )
+
+
+def test_passes_grow_by_the_centres_that_weights_come_to() -> None:
+    potential, positions, cell = mixture()
+    some = mostly_whole(potential)
+    everything = {"lf": np.ones(len(some), dtype=bool)}
+    fast, held = [Term("lf", np.ones(len(some)))], []
+    for weights in (np.zeros(len(some)), some, np.zeros(len(some))):
+        groups = [[Term("lf", 1.0 - weights)], fast]
+        potential.reserve(groups)
+        potential.evaluate(positions, cell)
+        held = with_known_centres(potential._divide(groups, everything), held)
+        together = potential.backend.evaluate(positions, cell, potential.neighbor_list, held)
+        for group, found in zip(groups, together, strict=True):
+            (alone,) = potential.evaluate_terms(positions, cell, [group])
+            assert_same(found, alone)
+    (passes,) = [p for p in kept_passes(potential.backend) if len(p.places) == 2]
+    assert passes.places[1].sum() == np.count_nonzero(some)
 
 
 def test_threads_change_rounding_only_and_runs_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
