@@ -184,9 +184,9 @@ class OnePassPlans:
         if places.sum() > _MOST_TWICE * places.shape[1]:
             return None
         plans = []
-        for group in np.flatnonzero(places.any(axis=1)):
+        for group in np.flatnonzero(places.any(axis=1)).tolist():
             part = _part(job, added, places, group)
-            plan = OnePassPlan.make(kernel, part, int(group), neighbors, threads)
+            plan = OnePassPlan.make(kernel, part, group, neighbors, threads)
             if plan is None:
                 return None
             plans.append(plan)
