@@ -1,10 +1,11 @@
 """Long runs with and without multiple time steps: drift, distances, spectra, adsorption.
 
-    python bench/time_statistics.py run --every 1 --out outputs/time-statistics
-    python bench/time_statistics.py run --every 3 --out outputs/time-statistics
-    python bench/time_statistics.py run --every 3 --mixture --out outputs/time-statistics
-    python bench/time_statistics.py compare --every 3 --out outputs/time-statistics \
-        --json bench/results/time_statistics.json
+    python bench/time_statistics.py run --timestep 0.9 --sample 4 --out outputs/time-statistics
+    python bench/time_statistics.py run --every 4 --timestep 0.9 --out outputs/time-statistics
+    python bench/time_statistics.py run --every 4 --timestep 0.9 --mixture \
+        --out outputs/time-statistics
+    python bench/time_statistics.py compare --every 4 --timestep 0.9 \
+        --out outputs/time-statistics --json bench/results/time_statistics.json
 
 A slab of platinum under CO, in float64 at constant energy, all runs from the same start, which full
 HF has warmed up. Every run is kept in the folder, so that they can be made one by one. Means are
@@ -46,9 +47,6 @@ PAIR = Path(__file__).parents[1] / "examples" / "ptco" / "ptco_time_linear.duett
 REGIONS = {"complex": {"any": [{"species": ["C", "O"]}, {"layers": {"axis": "z", "top": 1}}]}}
 TEMPERATURE_K = 300.0
 TIMESTEP_FS = 1.0
-SAMPLE = 3
-"""Steps between instants that are kept, or an outer step: five in a period of the C–O stretch."""
-
 BONDED = 2.6
 """Å from C within which a platinum atom is one that it sits on: bonds have 1.9 to 2.2."""
 
@@ -76,9 +74,13 @@ def run(
     every: int,
     ps: float,
     timestep_fs: float = TIMESTEP_FS,
+    sample: int = 3,
 ) -> dict:
-    """One run at constant energy: its drift and the instants that are kept."""
-    between = SAMPLE if every == 1 else every
+    """One run at constant energy: its drift and the instants that are kept.
+
+    These are `sample` steps apart, or an outer step: some five in a period of the C–O stretch.
+    """
+    between = sample if every == 1 else every
     steps = round(1000.0 * ps / timestep_fs / between) * between
     stage = NVE(steps) if every == 1 else SplitNVE(steps, every)
     times, energies, kept = [], [], []
@@ -181,13 +183,29 @@ def with_errors(runs: dict[str, Samples], atoms: Atoms, blocks: int) -> dict[str
     }
 
 
-def compare(folder: Path, atoms: Atoms, every: int, blocks: int) -> dict[str, Any]:
-    """Runs with multiple time steps beside full HF at every step."""
-    names = {"hf": "hf_1", f"hf, k = {every}": f"hf_{every}"}
-    names[f"mixture, k = {every}"] = f"mixture_{every}"
-    files = {who: folder / f"{name}.npz" for who, name in names.items()}
+def file_of(folder: Path, mixture: bool, every: int, timestep_fs: float) -> Path:
+    """Where a run is kept."""
+    name = f"{'mixture' if mixture else 'hf'}_{every}"
+    name += "" if timestep_fs == TIMESTEP_FS else f"_of_{timestep_fs:g}_fs"
+    return folder / f"{name}.npz"
+
+
+def compare(
+    folder: Path, atoms: Atoms, every: int, blocks: int, timestep_fs: float = TIMESTEP_FS
+) -> dict[str, Any]:
+    """Runs with multiple time steps beside full HF at every inner step, at the same instants."""
+    files = {
+        "hf": file_of(folder, False, 1, timestep_fs),
+        f"hf, k = {every}": file_of(folder, False, every, timestep_fs),
+        f"mixture, k = {every}": file_of(folder, True, every, timestep_fs),
+    }
     runs = {who: samples_of(file) for who, file in files.items() if file.is_file()}
-    report: dict[str, Any] = {"n_atoms": len(atoms), "every": every, "runs": {}}
+    report: dict[str, Any] = {
+        "n_atoms": len(atoms),
+        "every": every,
+        "timestep_fs": timestep_fs,
+        "runs": {},
+    }
     for who in runs:
         with np.load(files[who]) as data:
             report["runs"][who] = {
@@ -216,6 +234,9 @@ def main() -> None:
     parser.add_argument("--pair", type=Path, default=PAIR)
     parser.add_argument("--every", type=int, default=1, help="inner steps of an outer one")
     parser.add_argument("--timestep", type=float, default=TIMESTEP_FS, help="the inner step, fs")
+    parser.add_argument(
+        "--sample", type=int, default=3, help="steps between instants that are kept, for --every 1"
+    )
     parser.add_argument("--mixture", action="store_true", help="HF on the surface alone")
     parser.add_argument("--ps", type=float, default=50.0)
     parser.add_argument("--layers", type=int, default=4, help="of platinum")
@@ -225,7 +246,9 @@ def main() -> None:
     args = parser.parse_args()
     atoms = make_slab(2, 4, args.layers)
     if args.what == "compare":
-        text = json.dumps(compare(args.out, atoms, args.every, args.blocks), indent=1)
+        text = json.dumps(
+            compare(args.out, atoms, args.every, args.blocks, args.timestep), indent=1
+        )
         print(text)
         if args.json:
             atomic_write(args.json, text + "\n")
@@ -233,11 +256,12 @@ def main() -> None:
     pair = ExpertPair.load(args.pair)
     args.out.mkdir(parents=True, exist_ok=True)
     potential = potential_of(atoms, pair, args.mixture)
-    found = run(atoms, started(atoms, pair), potential, args.every, args.ps, args.timestep)
-    name = f"{'mixture' if args.mixture else 'hf'}_{args.every}"
-    name += "" if args.timestep == TIMESTEP_FS else f"_of_{args.timestep:g}_fs"
-    np.savez_compressed(args.out / f"{name}.npz", **found)
-    print(name, {key: value for key, value in found.items() if np.ndim(value) == 0})
+    found = run(
+        atoms, started(atoms, pair), potential, args.every, args.ps, args.timestep, args.sample
+    )
+    file = file_of(args.out, args.mixture, args.every, args.timestep)
+    np.savez_compressed(file, **found)
+    print(file.stem, {key: value for key, value in found.items() if np.ndim(value) == 0})
 
 
 if __name__ == "__main__":

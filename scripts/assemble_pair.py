@@ -1,9 +1,9 @@
 """The HF expert of a pair file, as it is, with an LF that was trained towards it.
 
     python scripts/assemble_pair.py examples/ptco/ptco.duetto outputs/ptco/time/best.ckpt \
-        -o mine.duetto --outer-step-fs 3
+        -o mine.duetto --outer-step-fs 3.6
     python scripts/assemble_pair.py examples/ptco/ptco.duetto distilled.duetto \
-        -o mine.duetto --outer-step-fs 3
+        -o mine.duetto --outer-step-fs 3.6
 
 `duetto pack` would take HF from the checkpoint, where its weights have been rounded to the
 training's precision. `--outer-step-fs` is what a run warns above, see docs/time.md.

@@ -15,10 +15,7 @@ from duetto.potential.split import SplitPotential
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ptco"
 
 
-SHARE_LEFT = {"ptco_time.duetto": 0.12, "ptco_time_linear.duetto": 0.12}
-
-
-@pytest.fixture(scope="module", params=SHARE_LEFT)
+@pytest.fixture(scope="module", params=["ptco_time.duetto", "ptco_time_linear.duetto"])
 def pair(request):
     return duetto.ExpertPair.load(EXAMPLE / request.param)
 
@@ -61,7 +58,7 @@ def test_the_slow_force_has_little_of_the_stretch(pair):
     frames = iread(EXAMPLE / "data" / "ptco_chgnet_test.extxyz.gz")
     chosen = [a for a in frames if a.info["config_type"] in ("co_111", "co_100", "co_211")][::4]
     shares = [share_of_bond(pair, atoms) for atoms in chosen]
-    every = pair.provenance["outer_step_fs"]  # of 1 fs
+    every = pair.provenance["outer_step_fs"]  # at most, of steps of 1 fs
     assert len(shares) > 6
     assert every >= 3
     assert np.sqrt(np.mean(np.square(shares))) < 1.0 / every**2
