@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from chgnet.graph.crystalgraph import CrystalGraph
 from chgnet.model.dynamics import CHGNetCalculator
 from chgnet.model.model import BatchedGraph, CHGNet
+from numpy.typing import NDArray
 from pymatgen.io.ase import AseAtomsAdaptor
 
 
@@ -38,13 +40,7 @@ class FastCHGNet(Calculator):
         """Fill `results` with all three properties, whichever are asked for."""
         super().calculate(atoms, properties, system_changes)
         model, n_atoms = self.model, len(self.atoms)
-        graph = model.graph_converter(AseAtomsAdaptor.get_structure(self.atoms))
-        batch = BatchedGraph.from_graphs(
-            [graph],
-            bond_basis_expansion=model.bond_basis_expansion,
-            angle_basis_expansion=model.angle_basis_expansion,
-            compute_stress=True,
-        )
+        graph, batch = self._batch(self.atoms)
         energy = model._compute(batch)["e"].sum() * n_atoms
         gradient, strain_gradient = torch.autograd.grad(
             energy, [batch.atom_positions[0], batch.strains[0]]
@@ -57,6 +53,23 @@ class FastCHGNet(Calculator):
             "forces": -gradient.double().numpy(),
             "stress": np.array([stress[i, j] for i, j in _VOIGT]),
         }
+
+    def site_gradient(self, atoms: Atoms, centre: int) -> NDArray[np.float64]:
+        """(A, 3) derivatives of one centre's share of the energy, eV/Å."""
+        _, batch = self._batch(atoms)
+        shares = self.model._compute(batch, return_site_energies=True)["site_energies"][0]
+        (gradient,) = torch.autograd.grad(shares[centre], batch.atom_positions[0])
+        return np.asarray(gradient.double().numpy())
+
+    def _batch(self, atoms: Atoms) -> tuple[CrystalGraph, BatchedGraph]:
+        graph = self.model.graph_converter(AseAtomsAdaptor.get_structure(atoms))
+        batch = BatchedGraph.from_graphs(
+            [graph],
+            bond_basis_expansion=self.model.bond_basis_expansion,
+            angle_basis_expansion=self.model.angle_basis_expansion,
+            compute_stress=True,
+        )
+        return graph, batch
 
 
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
