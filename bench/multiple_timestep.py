@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.build import bulk
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from nve_conservation import append, provenance
@@ -206,21 +207,14 @@ def draw(figure: Figure, rows: list[dict[str, str]]) -> None:
         "fluctuation_mev_per_atom": "fluctuation, meV/atom",
         "drift_mev_per_atom_per_ps": "|drift|, meV/atom/ps",
     }
-    titles = {"bulk": "Bulk Pt, 600 K, inner step 4 fs", "slab": "CO on Pt(111), 300 K, 1 fs"}
+    titles = {
+        "bulk": "Bulk Pt, 600 K, inner step 4 fs",
+        "slab": "CO on Pt(111), inner step 0.9 to 1.1 fs",
+    }
     for column, system in enumerate(systems):
         mine = [row for row in rows if row["system"] == system and float(row["ps"]) < LONG_PS]
-        inner = cases()[system].inner_fs
-        split = {
-            pair: [r for r in mine if float(r["timestep_fs"]) == inner and r["pair"] == pair]
-            for pair in dict.fromkeys(row["pair"] for row in mine)
-        }
-        # Every pair of a system has the same HF: plain steps are drawn from one start.
-        plain = [row for row in mine if row["every"] == "1" and "linear" not in row["pair"]]
         for axes, (key, label) in zip(panels[:, column], quantities.items(), strict=True):
-            for group, colour, marker, name in (
-                (plain, HF, "s", "velocity Verlet, full HF"),
-                *((rows, *_LINES["linear" in pair]) for pair, rows in split.items()),
-            ):
+            for group, colour, marker, name in _lines(mine, cases()[system].inner_fs):
                 group = sorted(group, key=lambda row: float(row["outer_fs"]))
                 x = [float(row["outer_fs"]) for row in group]
                 y = [abs(float(row[key])) for row in group]
@@ -228,9 +222,10 @@ def draw(figure: Figure, rows: list[dict[str, str]]) -> None:
             axes.set_yscale("log")
             axes.yaxis.set_minor_formatter(NullFormatter())
             axes.set_ylabel(label)
-            axes.grid(True, alpha=0.5)
+            axes.grid(True, axis="y", alpha=0.5)
+            _mark_fractions(axes, mine)
         panels[1, column].axhline(1e-3, color=INK, linewidth=0.8, linestyle=":")
-        panels[0, column].set_title(titles[system])
+        panels[0, column].set_title(titles[system], pad=16)
         panels[1, column].set_xlabel("time between evaluations of HF, fs")
     named = {
         name: handle
@@ -238,6 +233,41 @@ def draw(figure: Figure, rows: list[dict[str, str]]) -> None:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3)
+
+
+def _lines(
+    rows: list[dict[str, str]], inner_fs: float
+) -> list[tuple[list[dict[str, str]], str, str, str]]:
+    """What is drawn of a system: rows, colour, marker and name of every line."""
+    # Every pair of a system has the same HF: plain steps are drawn from one start.
+    plain = [row for row in rows if row["every"] == "1" and "linear" not in row["pair"]]
+    lines = [(plain, HF, "s", "velocity Verlet, full HF")]
+    for pair in dict.fromkeys(row["pair"] for row in rows):
+        split = [
+            row
+            for row in rows
+            if row["pair"] == pair
+            and (int(row["every"]) > 1 or float(row["timestep_fs"]) == inner_fs)
+        ]
+        lines.append((split, *_LINES["linear" in pair]))
+    return lines
+
+
+def _mark_fractions(axes: Axes, rows: list[dict[str, str]]) -> None:
+    """Lines where an outer step is a simple fraction of the period of the C–O stretch."""
+    at_rest = [float(r["co_stretch_per_cm"]) for r in rows if r["outer_fs"] == "1.0"]
+    if not at_rest or not np.isfinite(at_rest).all():
+        return
+    period = 1.0 / (LIGHT_CM_PER_FS * float(np.mean(at_rest)))
+    for n in (2, 3, 4, 5):
+        axes.axvline(period / n, color=INK, linewidth=0.6, alpha=0.5)
+        axes.annotate(
+            f"1/{n}",
+            (period / n, 1.01),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            fontsize="x-small",
+        )
 
 
 def split(text: str) -> tuple[float, int]:

@@ -7,9 +7,10 @@
     python bench/time_statistics.py compare --every 4 --timestep 0.9 \
         --out outputs/time-statistics --json bench/results/time_statistics.json
 
-A slab of platinum under CO, in float64 at constant energy, all runs from the same start, which full
-HF has warmed up. Every run is kept in the folder, so that they can be made one by one. Means are
-over blocks of a run, and their errors from how blocks scatter.
+A slab of platinum under CO, in float64 at constant energy, from starts that full HF has warmed up,
+one for each `--seed`. Every run is kept in the folder, so that they can be made one by one.
+Molecules change sites every few picoseconds, so pieces of one run are not independent: means are
+over runs, and their errors from how runs scatter.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ PAIR = Path(__file__).parents[1] / "examples" / "ptco" / "ptco_time_linear.duett
 REGIONS = {"complex": {"any": [{"species": ["C", "O"]}, {"layers": {"axis": "z", "top": 1}}]}}
 TEMPERATURE_K = 300.0
 TIMESTEP_FS = 1.0
+MOST_SEEDS = 20
+
 BONDED = 2.6
 """Å from C within which a platinum atom is one that it sits on: bonds have 1.9 to 2.2."""
 
@@ -57,10 +60,10 @@ def potential_of(atoms: Atoms, pair: ExpertPair, mixture: bool) -> SplitPotentia
     return SplitPotential(pair, list(atoms.symbols), weights, atoms.pbc, dtype="float64", skin=1.0)
 
 
-def started(atoms: Atoms, pair: ExpertPair) -> State:
+def started(atoms: Atoms, pair: ExpertPair, seed: int) -> State:
     """The slab at the temperature wanted, by Langevin dynamics with full HF."""
     potential = potential_of(atoms, pair, mixture=False)
-    state = initial_state(atoms, potential, temperature_K=2 * TEMPERATURE_K, seed=1)
+    state = initial_state(atoms, potential, temperature_K=2 * TEMPERATURE_K, seed=seed)
     stage = Langevin(1500, TEMPERATURE_K, friction_per_fs=0.02)
     for state in run_md(state, potential, [stage], timestep_fs=TIMESTEP_FS):  # noqa: B007, B020
         pass
@@ -160,14 +163,14 @@ def stretch_per_cm(block: Samples, atoms: Atoms) -> float:
     return float((wavenumber * power)[high].sum() / power[high].sum())
 
 
-def with_errors(runs: dict[str, Samples], atoms: Atoms, blocks: int) -> dict[str, Any]:
-    """By quantity and run its mean over blocks and the mean's standard error."""
+def with_errors(runs: dict[str, list[Samples]], atoms: Atoms) -> dict[str, Any]:
+    """By quantity and kind of run its mean over runs and, of several, the standard error."""
     found: dict[str, dict[str, list[float]]] = {}
     for who, samples in runs.items():
-        for block in samples.blocks(blocks):
-            values = adsorption(block, atoms) | {
-                "C–O stretch, 1/cm": stretch_per_cm(block, atoms),
-                "temperature, K": float(block.temperature_k.mean()),
+        for one in samples:
+            values = adsorption(one, atoms) | {
+                "C–O stretch, 1/cm": stretch_per_cm(one, atoms),
+                "temperature, K": float(one.temperature_k.mean()),
             }
             for name, value in values.items():
                 found.setdefault(name, {}).setdefault(who, []).append(value)
@@ -175,7 +178,10 @@ def with_errors(runs: dict[str, Samples], atoms: Atoms, blocks: int) -> dict[str
         name: {
             who: {
                 "mean": float(np.mean(values)),
-                "standard_error": float(np.std(values, ddof=1) / np.sqrt(len(values))),
+                "standard_error": float(np.std(values, ddof=1) / np.sqrt(len(values)))
+                if len(values) > 1
+                else None,
+                "runs": values,
             }
             for who, values in by_run.items()
         }
@@ -183,48 +189,64 @@ def with_errors(runs: dict[str, Samples], atoms: Atoms, blocks: int) -> dict[str
     }
 
 
-def file_of(folder: Path, mixture: bool, every: int, timestep_fs: float) -> Path:
+def file_of(folder: Path, mixture: bool, every: int, timestep_fs: float, seed: int) -> Path:
     """Where a run is kept."""
     name = f"{'mixture' if mixture else 'hf'}_{every}"
     name += "" if timestep_fs == TIMESTEP_FS else f"_of_{timestep_fs:g}_fs"
-    return folder / f"{name}.npz"
+    return folder / (f"{name}.npz" if seed == 1 else f"{name}_seed_{seed}.npz")
 
 
 def compare(
     folder: Path, atoms: Atoms, every: int, blocks: int, timestep_fs: float = TIMESTEP_FS
 ) -> dict[str, Any]:
     """Runs with multiple time steps beside full HF at every inner step, at the same instants."""
-    files = {
-        "hf": file_of(folder, False, 1, timestep_fs),
-        f"hf, k = {every}": file_of(folder, False, every, timestep_fs),
-        f"mixture, k = {every}": file_of(folder, True, every, timestep_fs),
+    kinds = {
+        "hf": (False, 1),
+        f"hf, k = {every}": (False, every),
+        f"mixture, k = {every}": (True, every),
     }
-    runs = {who: samples_of(file) for who, file in files.items() if file.is_file()}
-    report: dict[str, Any] = {
+    files = {
+        who: [
+            file
+            for seed in range(1, MOST_SEEDS + 1)
+            if (file := file_of(folder, *kind, timestep_fs, seed)).is_file()
+        ]
+        for who, kind in kinds.items()
+    }
+    runs = {who: [samples_of(file) for file in found] for who, found in files.items() if found}
+    return {
         "n_atoms": len(atoms),
         "every": every,
         "timestep_fs": timestep_fs,
-        "runs": {},
-    }
-    for who in runs:
-        with np.load(files[who]) as data:
-            report["runs"][who] = {
-                "length_ps": len(data["positions"]) * float(data["every_fs"]) / 1000.0,
-                "drift_mev_per_atom_per_ps": float(data["drift"]),
-                "fluctuation_mev_per_atom": float(data["fluctuation"]),
-                "mean_energy_of_tenths_mev_per_atom": data["block_energies"].round(5).tolist(),
-            }
-    report["scalars"] = with_errors(runs, atoms, blocks)
-    report["curves_within_two_errors"] = {}
-    for who in [name for name in runs if name != "hf"]:
-        found = compared([runs[who]], [runs["hf"]], atoms, blocks)
-        report["curves_within_two_errors"][who] = {
-            f"{kind} {key}": curve["within_two_errors"]
-            for kind in ("pairs", "spectrum")
-            for key, curve in found[kind].items()
-            if isinstance(curve, dict)
+        "runs": {who: [_energies(file) for file in files[who]] for who in runs},
+        "scalars": with_errors(runs, atoms),
+        "curves_within_two_errors": {
+            who: _curves(runs[who], runs["hf"], atoms, blocks) for who in runs if who != "hf"
+        },
+    } | provenance()
+
+
+def _energies(file: Path) -> dict[str, Any]:
+    """What a run did to its energy."""
+    with np.load(file) as data:
+        return {
+            "file": file.stem,
+            "length_ps": len(data["positions"]) * float(data["every_fs"]) / 1000.0,
+            "drift_mev_per_atom_per_ps": float(data["drift"]),
+            "fluctuation_mev_per_atom": float(data["fluctuation"]),
+            "mean_energy_of_tenths_mev_per_atom": data["block_energies"].round(5).tolist(),
         }
-    return report | provenance()
+
+
+def _curves(runs: list[Samples], hf: list[Samples], atoms: Atoms, blocks: int) -> dict[str, float]:
+    """The share of a curve's points that are within two standard errors of full HF's."""
+    found = compared(runs, hf, atoms, blocks)
+    return {
+        f"{kind} {key}": curve["within_two_errors"]
+        for kind in ("pairs", "spectrum")
+        for key, curve in found[kind].items()
+        if isinstance(curve, dict)
+    }
 
 
 def main() -> None:
@@ -237,6 +259,7 @@ def main() -> None:
     parser.add_argument(
         "--sample", type=int, default=3, help="steps between instants that are kept, for --every 1"
     )
+    parser.add_argument("--seed", type=int, default=1, help=f"of the start, 1 to {MOST_SEEDS}")
     parser.add_argument("--mixture", action="store_true", help="HF on the surface alone")
     parser.add_argument("--ps", type=float, default=50.0)
     parser.add_argument("--layers", type=int, default=4, help="of platinum")
@@ -259,7 +282,7 @@ def main() -> None:
     found = run(
         atoms, started(atoms, pair), potential, args.every, args.ps, args.timestep, args.sample
     )
-    file = file_of(args.out, args.mixture, args.every, args.timestep)
+    file = file_of(args.out, args.mixture, args.every, args.timestep, args.seed)
     np.savez_compressed(file, **found)
     print(file.stem, {key: value for key, value in found.items() if np.ndim(value) == 0})
 
