@@ -167,7 +167,7 @@ def measure(
     return {
         "timestep_fs": timestep_fs,
         "every": every,
-        "outer_fs": timestep_fs * every,
+        "outer_fs": round(timestep_fs * every, 9),
         "ps": round(times[-1] / 1000.0, 3),
         "n_atoms": n,
         "temperature_K": round(float(np.mean(temperatures)), 1),
