@@ -279,9 +279,8 @@ def main() -> None:
     pair = ExpertPair.load(args.pair)
     args.out.mkdir(parents=True, exist_ok=True)
     potential = potential_of(atoms, pair, args.mixture)
-    found = run(
-        atoms, started(atoms, pair), potential, args.every, args.ps, args.timestep, args.sample
-    )
+    start = started(atoms, pair, args.seed)
+    found = run(atoms, start, potential, args.every, args.ps, args.timestep, args.sample)
     file = file_of(args.out, args.mixture, args.every, args.timestep, args.seed)
     np.savez_compressed(file, **found)
     print(file.stem, {key: value for key, value in found.items() if np.ndim(value) == 0})
