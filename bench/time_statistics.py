@@ -48,6 +48,7 @@ PAIR = Path(__file__).parents[1] / "examples" / "ptco" / "ptco_time_linear.duett
 REGIONS = {"complex": {"any": [{"species": ["C", "O"]}, {"layers": {"axis": "z", "top": 1}}]}}
 TEMPERATURE_K = 300.0
 TIMESTEP_FS = 1.0
+WARM_UP_STEPS = 1500
 MOST_SEEDS = 20
 
 BONDED = 2.6
@@ -64,7 +65,7 @@ def started(atoms: Atoms, pair: ExpertPair, seed: int) -> State:
     """The slab at the temperature wanted, by Langevin dynamics with full HF."""
     potential = potential_of(atoms, pair, mixture=False)
     state = initial_state(atoms, potential, temperature_K=2 * TEMPERATURE_K, seed=seed)
-    stage = Langevin(1500, TEMPERATURE_K, friction_per_fs=0.02)
+    stage = Langevin(WARM_UP_STEPS, TEMPERATURE_K, friction_per_fs=0.02)
     for state in run_md(state, potential, [stage], timestep_fs=TIMESTEP_FS):  # noqa: B007, B020
         pass
     return replace(state, thermostat_work=0.0, step=0, time_fs=0.0, n_rebuilds=0)

@@ -1,0 +1,54 @@
+"""Long runs that are compared, made short."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def statistics_of_runs(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    sys.modules.pop("time_statistics", None)
+    import time_statistics
+
+    monkeypatch.setattr(time_statistics, "WARM_UP_STEPS", 20)
+    return time_statistics
+
+
+def test_runs_of_several_starts_are_compared_by_how_they_scatter(
+    statistics_of_runs: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def call(*arguments: str) -> None:
+        fixed = ["--timestep", "0.9", "--layers", "2", "--out", str(tmp_path)]
+        monkeypatch.setattr(sys, "argv", ["time_statistics.py", *arguments, *fixed])
+        statistics_of_runs.main()
+
+    for seed in ("1", "2"):
+        for way in (["--sample", "4"], ["--every", "4"], ["--every", "4", "--mixture"]):
+            call("run", *way, "--seed", seed, "--ps", "0.06")
+    table = tmp_path / "table.json"
+    call("compare", "--every", "4", "--blocks", "2", "--json", str(table))
+    found = json.loads(table.read_text())
+    kinds = ["hf", "hf, k = 4", "mixture, k = 4"]
+    assert list(found["runs"]) == kinds
+    assert [run["file"] for run in found["runs"]["hf, k = 4"]] == [
+        "hf_4_of_0.9_fs",
+        "hf_4_of_0.9_fs_seed_2",
+    ]
+    bond = found["scalars"]["C–O bond, Å"]
+    for kind in kinds:
+        first, second = bond[kind]["runs"]
+        assert first != second
+        assert bond[kind]["mean"] == pytest.approx((first + second) / 2)
+        # Of two numbers, half their distance.
+        assert bond[kind]["standard_error"] == pytest.approx(abs(first - second) / 2)
+    # From one start and over 60 fs all ways go nearly the same way: within a tenth of what the bond
+    # swings by at 300 K, sqrt(kT/k) = 0.02 Å with its stiffness of 102 eV/Å².
+    assert bond["hf"]["runs"] == pytest.approx(bond["hf, k = 4"]["runs"], abs=2e-3)
