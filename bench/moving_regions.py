@@ -76,7 +76,7 @@ def write_pair(name: str, folder: Path) -> Path:
         mismatched_pair().save(path)
     else:
         one, other = (ExpertPair.load(file) for file in shipped.values())
-        ExpertPair(one.hf, other.lf, {"lf": other.provenance.get("lf")}).save(path)
+        ExpertPair(one.whole_hf(), other.lf, {"lf": other.provenance.get("lf")}).save(path)
     return path
 
 

@@ -83,7 +83,8 @@ def fitted(pair: ExpertPair, weights: str, frames: str, number: int) -> ExpertPa
     )
     structures = [Structure(atoms, f"{k // 10}", frames) for k, atoms in enumerate(made)]
     settings = settings_of({"species": ["Pt"], "noise": list(WEIGHTS[weights])})
-    return ExpertPair(pair.hf, distil(pair.hf, settings, structures=structures).expert, {})
+    hf = pair.whole_hf()
+    return ExpertPair(hf, distil(hf, settings, structures=structures).expert, {})
 
 
 def measured(pair: ExpertPair) -> dict[str, float]:

@@ -37,10 +37,16 @@ def main() -> None:
         teacher, trained = ExpertPair.load(args.pair), with_lf(args.lf)
     except InputError as error:
         parser.error(str(error))
+    if teacher.correction and _hash_of_lf(teacher) != _hash_of_lf(trained):
+        parser.error(f"{args.pair}: its HF is a correction to its own LF, and to no other")
     provenance = {**trained.provenance, "hf": teacher.provenance["hf"]}
     if args.outer_step_fs is not None:
         provenance[MEASURED] = args.outer_step_fs
-    ExpertPair(teacher.hf, trained.lf, provenance).save(args.output)
+    ExpertPair(teacher.hf, trained.lf, provenance, teacher.correction).save(args.output)
+
+
+def _hash_of_lf(pair: ExpertPair) -> str | None:
+    return None if pair.lf is None else ExpertPair(None, pair.lf).content_hash
 
 
 if __name__ == "__main__":

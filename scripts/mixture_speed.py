@@ -134,7 +134,7 @@ def nequip_peers(pair: ExpertPair, atoms: Atoms) -> Peers:
     """nequip's evaluations of a pair's HF, the list given; by name."""
     from duetto.measure.bench import nequip_engines as nequip
 
-    hf = pair.hf
+    hf = pair.whole_hf()
     assert isinstance(hf, AllegroExpert)
     given = nequip.NequipInput(nequip.eager(hf, "float32", "cpu"), atoms, "cpu")
     data, path = given.data(), nequip.compiled(hf, "float32", "cpu", atoms, say=print)

@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, required=True)
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
-    hf = ExpertPair.load(args.pair).experts["hf"]
+    hf = ExpertPair.load(args.pair).whole_hf()
     rows = []
     for cutoff in args.cutoffs:
         for name in args.bases:

@@ -53,9 +53,10 @@ def run(args: argparse.Namespace) -> int:
         print(line, file=sys.stderr if args.json else sys.stdout, flush=True)
 
     source = _read(args.source)
-    hf = source.hf
-    if hf is None:
-        raise InputError(f"{args.source}: has no HF expert to distil from")
+    try:
+        hf = source.whole_hf()
+    except InputError as error:
+        raise InputError(f"{args.source}: {error}; distil takes an HF of its own") from error
     fit = distil(hf, settings, say)
     report = write_pair(hf, fit, settings, target, source.content_hash, source.provenance)
     print(json.dumps(report, indent=2) if args.json else "\n".join(_lines(report)))

@@ -47,6 +47,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="with --adjust-to: scale its energy, too, to HF's bulk modulus",
     )
     parser.add_argument(
+        "--correction",
+        action="store_true",
+        help="HF is a correction to LF: E = E(LF) + E(HF file); checkpoints of duetto train say so",
+    )
+    parser.add_argument(
         "-o", "--output", metavar="PAIR.duetto", required=True, help="the pair file to write"
     )
     parser.add_argument("--json", action="store_true", help="print what was packed as JSON, only")
@@ -65,7 +70,12 @@ def run(args: argparse.Namespace) -> int:
     if args.adjust_modulus and args.adjust_to is None:
         raise InputError("--adjust-modulus: needs --adjust-to and a crystal")
     pair, deviations = assemble(
-        args.files, args.hf, args.lf, args.adjust_to, modulus=args.adjust_modulus
+        args.files,
+        args.hf,
+        args.lf,
+        args.adjust_to,
+        modulus=args.adjust_modulus,
+        correction=args.correction,
     )
     pair.save(target)
     summary = _summary(pair, deviations, target)
@@ -80,6 +90,7 @@ def _summary(
         "pair": str(target),
         "content_hash": pair.content_hash,
         "species": list(pair.species),
+        "hf_form": "correction" if pair.correction else "whole",
         "experts": {
             role: {
                 "kind": expert.kind,
@@ -105,6 +116,8 @@ def _lines(summary: dict[str, Any]) -> list[str]:
             f"{a['num_scalar_features']}/{a['num_tensor_features']} features, {a['r_max']} Å; "
             f"within {max(expert['deviation_from_nequip'].values()):.0e} of nequip in float64"
         )
+    if summary["hf_form"] == "correction":
+        lines.append("hf is a correction to lf")
     return [*lines, f"wrote {summary['pair']} ({', '.join(summary['species'])})"]
 
 

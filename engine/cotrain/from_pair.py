@@ -26,9 +26,12 @@ def ModelFromPair(
 
     Raises:
         InputError: the file cannot be read, lacks the expert, knows other types, or the expert is
-            not Allegro.
+            not Allegro or a correction to another.
     """
-    expert = ExpertPair.load(pair).experts.get(role)
+    loaded = ExpertPair.load(pair)
+    if role == "hf" and loaded.correction:
+        raise InputError(f"{pair}: its hf is a correction to its lf, no model of its own")
+    expert = loaded.experts.get(role)
     if expert is None:
         raise InputError(f"{pair}: the pair lacks the expert {role}")
     if not isinstance(expert, AllegroExpert):

@@ -43,8 +43,7 @@ def open_other(config: RunConfig, model: PairModel) -> PairModel:
         InputError: it is another, or there is no LF.
     """
     other = PairModel(config)
-    alike = [ExpertPair(one.pair.hf, None, {}).content_hash for one in (model, other)]
-    if alike[0] != alike[1]:
+    if _hash_of_hf(model.pair) != _hash_of_hf(other.pair):
         raise InputError(
             f"{Path(config.pair_name).name}: its HF is not that of "
             f"{Path(model.config.pair_name).name}; two LF experts are compared under one HF"
@@ -52,6 +51,11 @@ def open_other(config: RunConfig, model: PairModel) -> PairModel:
     if "lf" not in other.pair.experts:
         raise InputError(f"{Path(config.pair_name).name}: has no LF to compare")
     return other
+
+
+def _hash_of_hf(pair: ExpertPair) -> str:
+    """Equal for equal HF: a correction is HF together with its LF."""
+    return pair.content_hash if pair.correction else ExpertPair(pair.hf, None).content_hash
 
 
 def compare_other(

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT = "duetto-pair"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+"""The newest that is read. Version 3 is written for a pair whose HF is a correction to its LF, and
+version 2 for all others: what they hold has not changed."""
+
 UNITS = {"energy": "eV", "length": "angstrom"}
 ROLES = ("hf", "lf")
+CORRECTION = "correction"
 
 
 @dataclass(frozen=True)
@@ -36,24 +40,41 @@ class ExpertPair:
         lf: low-fidelity expert, or None.
         provenance: where the weights come from, plain JSON; `provenance["lf"]["seen_pairs"]`
             lists the (centre, neighbour) species that the expert met in training.
+        correction: whether `hf` is no energy of its own but a correction Δ to `lf`:
+            E_i^HF = E_i^LF + Δ_i.
     """
 
     hf: Expert | None
     lf: Expert | None
     provenance: dict[str, Any] = field(default_factory=dict)
+    correction: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a pair without experts."""
+        """Refuse a pair without experts, and a correction to nothing."""
         if self.hf is None and self.lf is None:
             raise InputError("a pair needs at least one expert")
         for role, expert in self.experts.items():
             _require_expert(role, expert)
+        if self.correction:
+            _require_corrected(self.hf, self.lf)
 
     @property
     def experts(self) -> dict[str, Expert]:
         """The experts there are, by role: "hf", "lf"."""
         both = {"hf": self.hf, "lf": self.lf}
         return {role: expert for role, expert in both.items() if expert is not None}
+
+    def whole_hf(self) -> Expert:
+        """The high-fidelity expert where it is an energy of its own.
+
+        Raises:
+            InputError: there is none, or it is a correction to the low-fidelity one.
+        """
+        if self.hf is None:
+            raise InputError("the pair has no HF expert")
+        if self.correction:
+            raise InputError("its HF is a correction to its LF and says nothing without it")
+        return self.hf
 
     @property
     def species(self) -> tuple[str, ...]:
@@ -67,11 +88,15 @@ class ExpertPair:
         hf: str | os.PathLike[str] | nn.Module | None = None,
         lf: str | os.PathLike[str] | nn.Module | None = None,
         provenance: dict[str, Any] | None = None,
+        *,
+        correction: bool = False,
     ) -> ExpertPair:
         """Take both experts from nequip checkpoints, packages or models; needs nequip.
 
         Each is compared with nequip's own evaluation, and what a file tells of its training, such
         as the pairs of species it has seen, goes into the provenance, as `duetto pack` does it.
+        `correction` says that `hf` is a correction to `lf`, which checkpoints of such a training
+        say themselves.
 
         Raises:
             InputError: a file cannot be read, or a model is not an Allegro model that Duetto
@@ -79,7 +104,7 @@ class ExpertPair:
         """
         from duetto.conversion.pack import pair_from_nequip
 
-        return pair_from_nequip({"hf": hf, "lf": lf}, provenance)
+        return pair_from_nequip({"hf": hf, "lf": lf}, provenance, correction=correction)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the pair file, whole or not at all."""
@@ -91,10 +116,12 @@ class ExpertPair:
             "experts": _descriptions(self),
             "provenance": self.provenance,
         }
+        if self.correction:
+            header["hf_form"] = CORRECTION
         text = json.dumps(header, sort_keys=True, allow_nan=False)
         metadata = {
             "format": FORMAT,
-            "format_version": str(FORMAT_VERSION),
+            "format_version": str(FORMAT_VERSION if self.correction else FORMAT_VERSION - 1),
             "header": text,
             "content_hash": content_hash(text, tensors),
         }
@@ -120,8 +147,14 @@ class ExpertPair:
         try:
             header = json.loads(header_text)
             experts = _experts(header["experts"], tensors)
+            form = header.get("hf_form")
+            if form not in (None, CORRECTION):
+                raise InputError(f"hf_form is {form!r}, not {CORRECTION}; damaged")
             return cls(
-                hf=experts.get("hf"), lf=experts.get("lf"), provenance=dict(header["provenance"])
+                hf=experts.get("hf"),
+                lf=experts.get("lf"),
+                provenance=dict(header["provenance"]),
+                correction=form == CORRECTION,
             )
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
@@ -131,7 +164,10 @@ class ExpertPair:
     @property
     def content_hash(self) -> str:
         """SHA-256 over architectures and weights; equal for equal potentials."""
-        return content_hash(json.dumps(_descriptions(self), sort_keys=True), _tensors(self))
+        described: dict[str, Any] = _descriptions(self)
+        if self.correction:
+            described = {"experts": described, "hf_form": CORRECTION}
+        return content_hash(json.dumps(described, sort_keys=True), _tensors(self))
 
 
 def _in_order(file: bytes) -> bytes:
@@ -153,6 +189,19 @@ def _require_expert(role: str, candidate: object) -> None:
             f"{role}: {name}: {NO_CALCULATOR} (docs/experts.md says which kinds of experts do)"
         )
     raise InputError(f"{role}: {name} is not an expert")
+
+
+def _require_corrected(hf: Expert | None, lf: Expert | None) -> None:
+    """Refuse a correction without what it corrects."""
+    if hf is None or lf is None:
+        missing = "hf" if hf is None else "lf"
+        raise InputError(f"hf is a correction to lf, and the pair lacks {missing}")
+    unknown = [name for name in hf.species if name not in lf.species]
+    if unknown:
+        raise InputError(
+            f"hf is a correction to lf, which does not know {', '.join(unknown)} "
+            f"({', '.join(lf.species)})"
+        )
 
 
 def _descriptions(pair: ExpertPair) -> dict[str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ class Evaluation:
         virial: (3, 3) float64, eV, −∂E/∂ε for a strain ε; the stress is −virial / volume.
         site_energies: by role, (A,) float64, eV: the energy of each atom by that expert, not
             weighted, NaN where the expert does not compute it. Groups evaluated together share it.
+            Of a backend "hf" is what its expert of that role says, be it a correction; of a
+            potential it is E^HF.
         slow_forces: (A, 3) float64, eV/Å, the part of `forces` that acts at long intervals; None
             where time is not split.
         weights: (A,) float64, w of HF at these positions where weights follow atoms; None where
@@ -39,6 +41,14 @@ class Evaluation:
     site_energies: dict[str, Tensor] = field(default_factory=dict)
     slow_forces: Tensor | None = None
     weights: Tensor | None = None
+
+    def with_whole_hf(self) -> Evaluation:
+        """The same with E^LF + Δ for Δ among the site energies; NaN where one is missing."""
+        sites = dict(self.site_energies)
+        delta = sites.pop("hf", None)
+        if delta is not None and "lf" in sites:
+            sites = {"hf": sites["lf"] + delta, **sites}
+        return replace(self, site_energies=sites)
 
 
 class ListOfNeighbors(Protocol):

@@ -16,7 +16,7 @@ from duetto.errors import InputError
 from duetto.experts.base import Edges, cutoff_matrix
 from duetto.experts.pair import ExpertPair
 from duetto.potential.choice import DTYPES, choose_backend, make_backend, precision_of
-from duetto.potential.terms import Term, atom_types
+from duetto.potential.terms import Term, atom_types, by_expert
 
 
 class EdgePotential:
@@ -73,11 +73,11 @@ class EdgePotential:
         """
         energies = edges.vectors.new_zeros(edges.n_centres, dtype=torch.float64)
         gradients = torch.zeros_like(edges.vectors, dtype=torch.float64)
-        for term in terms:
-            coefficients = torch.as_tensor(term.coefficients, device=energies.device).double()
+        for role, sums in by_expert(terms, correction=self.pair.correction).items():
+            coefficients = torch.as_tensor(sums, device=energies.device).double()
             chosen = coefficients.nonzero().flatten()
             if len(chosen):
-                self._add(edges, term.expert, chosen, coefficients, energies, gradients)
+                self._add(edges, role, chosen, coefficients, energies, gradients)
         return energies, gradients
 
     def _add(

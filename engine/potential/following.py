@@ -90,6 +90,7 @@ class FollowingPotential(Potential):
         """Build the lists of neighbours, for all centres that may gain a weight in their time."""
         x, box = positions.detach().cpu().numpy(), cell.detach().cpu().numpy()
         may = self._around.rebuild(x, box, self.following.seeds, self.static)
+        may["lf"] |= self.pair.correction  # what HF corrects is computed everywhere
         # LF is cheap where it knows the species, and what it computes may then stay the same.
         self._low = may["lf"] & (self._types["lf"] >= 0)
         for term in (term for group in self._besides for term in group):
@@ -115,7 +116,7 @@ class FollowingPotential(Potential):
         self._bring_list_up_to_date(positions, cell)
         x, box = positions.detach().cpu().numpy(), cell.detach().cpu().numpy()
         q = self._follow(x, box)
-        found = self.backend.evaluate(positions, cell, self.neighbor_list, self._work)
+        found = self._ask(positions, cell, self.neighbor_list, self._work)
         mixture = replace(found[0], weights=torch.from_numpy(self.weights).to(positions.device))
         sites = mixture.site_energies
         if not {"hf", "lf"} <= sites.keys():

@@ -83,8 +83,11 @@ class DeviceFollowingPotential(FollowingPotential):
         x, home = positions.detach().to(self._q), positions.device
         with torch.cuda.device_of(x):
             self._q = q = self._seeds.follow(x, self._q_static)
-            mixture = backend.evaluate_weighted(positions, cell, self.neighbor_list, 1.0 - q, q)
-            mixture = replace(mixture, weights=(1.0 - q).to(home))
+            hf, lf = 1.0 - q, torch.ones_like(q) if self.pair.correction else q
+            mixture = backend.evaluate_weighted(positions, cell, self.neighbor_list, hf, lf)
+            if self.pair.correction:
+                mixture = mixture.with_whole_hf()
+            mixture = replace(mixture, weights=hf.to(home))
             sites = mixture.site_energies
             if not {"hf", "lf"} <= sites.keys():
                 return [mixture]

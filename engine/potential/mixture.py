@@ -181,7 +181,7 @@ class Potential:
                     f"{asked} atoms need the expert {term.expert}, which the pair lacks"
                 )
         known = [[term for term in group if term.expert in self._types] for group in groups]
-        work = divide(known, self._types, active)
+        work = divide(known, self._types, active, correction=self.pair.correction)
         require_known(work, self.pair.experts, self.species)
         return work
 
@@ -218,7 +218,7 @@ class Potential:
         """
         with self._turns:
             self._bring_list_up_to_date(positions, cell)
-            found = self.backend.evaluate(positions, cell, self.neighbor_list, self._work)
+            found = self._ask(positions, cell, self.neighbor_list, self._work)
             self.ahead = found[1] if len(found) > 1 else None
             return found[0]
 
@@ -243,7 +243,14 @@ class Potential:
             self.reserve(groups)
             self._bring_list_up_to_date(positions, cell)
             work = self._work_of(groups)
-            return self.backend.evaluate(positions, cell, self.neighbor_list, work)
+            return self._ask(positions, cell, self.neighbor_list, work)
+
+    def _ask(
+        self, positions: Tensor, cell: Tensor, neighbors: Any, work: Sequence[ExpertWork]
+    ) -> list[Evaluation]:
+        """What the backend finds, HF's energies whole whatever its form."""
+        found = self.backend.evaluate(positions, cell, neighbors, work)
+        return [one.with_whole_hf() for one in found] if self.pair.correction else found
 
     def _bring_list_up_to_date(self, positions: Tensor, cell: Tensor) -> None:
         if not self.neighbor_list.is_valid(positions, cell):
@@ -306,7 +313,7 @@ class Potential:
             return nothing, nothing.clone()
         neighbors = self._new_list(work, self._ranges(work), 0.0)
         neighbors.rebuild(positions, cell)
-        sites = self.backend.evaluate(positions, cell, neighbors, work)[0].site_energies
+        sites = self._ask(positions, cell, neighbors, work)[0].site_energies
         return sites["hf"], sites["lf"]
 
     @property
@@ -336,7 +343,7 @@ class Potential:
         work = self._divide([[Term("hf", chosen)], [Term("lf", chosen)]])
         neighbors = self._new_list(work, self._ranges(work), 0.0)
         neighbors.rebuild(positions, cell)
-        by_hf, by_lf = self.backend.evaluate(positions, cell, neighbors, work)
+        by_hf, by_lf = self._ask(positions, cell, neighbors, work)
         return by_hf.forces, by_lf.forces
 
     @in_plain_torch

@@ -4,6 +4,10 @@
 
 A term is an expert, a coefficient for every atom, and a period: how many steps pass between two
 evaluations. The mixture is two terms, w for HF and 1 − w for LF.
+
+Where HF is a correction Δ to LF, E_i^HF = E_i^LF + Δ_i, terms are the same: "hf" is E^HF. What the
+experts compute for them is another thing, and is found out here alone: for w and 1 − w it is LF on
+every atom, with a coefficient of 1, and Δ where w > 0.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ class Term:
     """One expert's share of the energy.
 
     Attributes:
-        expert: role of the expert in its pair.
+        expert: role of the expert in its pair; "hf" is E^HF whatever its form.
         coefficients: (A,) float64, of each atom's energy by this expert.
         period: steps from one evaluation to the next.
     """
@@ -41,7 +45,7 @@ class ExpertWork:
     """The centres one expert computes, and what their energies count for.
 
     Attributes:
-        role: "hf" or "lf".
+        role: "hf" or "lf"; where HF is a correction to LF, "hf" is the correction.
         centres: (n,) int64, ascending.
         coefficients: (G, n) float64, of each centre's energy in each of G groups of terms.
         types: (A,) int64, the expert's type of every atom of the structure; −1 for a species that
@@ -67,10 +71,26 @@ def mixture_terms(weights: NDArray[np.float64]) -> tuple[Term, ...]:
     return Term("hf", weights), Term("lf", 1.0 - weights)
 
 
+def by_expert(terms: Sequence[Term], *, correction: bool) -> dict[str, NDArray[np.float64]]:
+    """What the energies of each expert count for in a sum of terms: (A,) by role.
+
+    w + (1 − w) is 1 to the last bit for any w in [0, 1]: half a unit in the last place of 1 − w, at
+    most 2⁻⁵⁴, is rounded away.
+    """
+    sums: dict[str, NDArray[np.float64]] = {}
+    for term in terms:
+        roles = ("hf", "lf") if correction and term.expert == "hf" else (term.expert,)
+        for role in roles:
+            sums[role] = sums.get(role, 0.0) + term.coefficients
+    return sums
+
+
 def divide(
     groups: Sequence[Sequence[Term]],
     types: Mapping[str, NDArray[np.int64]],
     active: Mapping[str, NDArray[np.bool_]] | None = None,
+    *,
+    correction: bool = False,
 ) -> list[ExpertWork]:
     """What each expert computes so that every group of terms has its energy.
 
@@ -78,14 +98,14 @@ def divide(
         groups: terms whose sums are wanted, each sum on its own.
         types: (A,) by role, the expert's type of every atom.
         active: (A,) by role, atoms that the expert computes even where no term counts them.
+        correction: whether the expert "hf" is a correction to the expert "lf".
     """
+    spelled = [by_expert(group, correction=correction) for group in groups]
     work = []
-    for role in dict.fromkeys(term.expert for group in groups for term in group):
+    for role in dict.fromkeys(role for sums in spelled for role in sums):
         sums = np.zeros((len(groups), len(types[role])))
-        for g, group in enumerate(groups):
-            for term in group:
-                if term.expert == role:
-                    sums[g] += term.coefficients
+        for g, found in enumerate(spelled):
+            sums[g] += found.get(role, 0.0)
         wanted = (sums != 0.0).any(axis=0)
         if active is not None and role in active:
             wanted |= active[role]

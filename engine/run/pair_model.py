@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from duetto.environment import choose_device
+from duetto.errors import InputError
 from duetto.experts.pair import ROLES, ExpertPair
 from duetto.md.state import State
 from duetto.potential.choice import choose_backend
@@ -106,7 +107,13 @@ def open_pair(config: RunConfig) -> ExpertPair:
         if named is not None:
             experts[role] = _open_expert(named)
             provenance[role] = named.model_dump(mode="json", exclude_none=True)
-    return ExpertPair(experts.get("hf"), experts.get("lf"), provenance)
+    correction = known is not None and known.correction and config.experts.hf is None
+    if correction and config.experts.lf is not None:
+        raise InputError(
+            f"experts.lf: the hf of {config.pair_name} is a correction to the lf beside it, and to "
+            "no other; name another pair, or experts.hf, too"
+        )
+    return ExpertPair(experts.get("hf"), experts.get("lf"), provenance, correction)
 
 
 def _open_expert(named: ExpertConfig) -> Any:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from duetto.errors import InputError
 from duetto.experts.base import Expert, types_of
 from duetto.experts.pair import ExpertPair
+from duetto.potential.terms import Term, by_expert, mixture_terms
 from duetto.settings.values import suggestion
 
 SIMPLE, BLEND, SEED = "_simple", "_blend", "_seed"
@@ -50,21 +51,25 @@ class AtomType:
         """Whether Duetto computes it, or sees it as a neighbor."""
         return self.symbol != ABSENT
 
-    def roles(self, terms: str, *, follows: bool = False) -> tuple[str, ...]:
+    def roles(
+        self, terms: str, *, follows: bool = False, correction: bool = False
+    ) -> tuple[str, ...]:
         """The experts that may compute such an atom, for a choice of TERMS.
 
         Args:
             terms: one of TERMS.
             follows: whether the weights follow seeds, and are never below `weight`.
+            correction: whether HF is a correction to LF.
         """
         if not self.present:
             return ()
+        simple = self.weight == 0.0 and not follows
         if terms == "fast":
             return ("lf",)
         if terms == "slow":
-            return () if self.weight == 0.0 and not follows else ("hf", "lf")
-        if self.weight is None or (follows and self.weight == 0.0):
-            return ("hf", "lf")
+            return () if simple else ("hf",) if correction else ("hf", "lf")
+        if correction or self.weight is None or (follows and self.weight == 0.0):
+            return ("lf",) if simple else ("hf", "lf")
         return ("hf",) if self.weight else ("lf",)
 
 
@@ -99,7 +104,8 @@ def parse_types(
             f"pair_style duetto follow: none of the atom types is a seed, such as {names[0]}{SEED}"
         )
     for name, kind in zip(names, types, strict=True):
-        for role in kind.roles(terms, follows=follows) or ("lf",) * kind.present:
+        roles = kind.roles(terms, follows=follows, correction=pair.correction)
+        for role in roles or ("lf",) * kind.present:
             expert = pair.experts.get(role)
             if expert is None:
                 raise InputError(f"atom type {name} needs the expert {role}, which the pair lacks")
@@ -150,7 +156,7 @@ def cutoffs_between(
     """
     reach = np.zeros((len(types), len(types)))
     for i, centre in enumerate(types):
-        for role in centre.roles(terms, follows=follows):
+        for role in centre.roles(terms, follows=follows, correction=pair.correction):
             if role == without:
                 continue
             expert = pair.experts[role]
@@ -168,13 +174,18 @@ def expert_types(types: Sequence[AtomType], expert: Expert) -> NDArray[np.int64]
     return np.array([known.get(kind.symbol, -1) for kind in types], dtype=np.int64)
 
 
-def coefficients(role: str, weight: NDArray[np.float64], terms: str) -> NDArray[np.float64]:
+def coefficients(
+    role: str, weight: NDArray[np.float64], terms: str, *, correction: bool = False
+) -> NDArray[np.float64]:
     """What an expert's energy of each atom counts for, from HF weights (n,).
 
     The mixture is w E^HF + (1 − w) E^LF; its fast term E^LF and its slow term w (E^HF − E^LF).
+    Where HF is a correction Δ to LF, that is E^LF + w Δ, E^LF and w Δ.
     """
-    if terms == "fast":
-        return np.full_like(weight, 1.0 if role == "lf" else 0.0)
-    if terms == "slow":
-        return weight if role == "hf" else -weight
-    return weight if role == "hf" else 1.0 - weight
+    low = np.ones_like(weight)
+    sums = {
+        "fast": [Term("lf", low)],
+        "slow": [Term("hf", weight), Term("lf", -weight)],
+        "mixture": mixture_terms(weight),
+    }
+    return by_expert(sums[terms], correction=correction).get(role, np.zeros_like(weight))

@@ -127,13 +127,17 @@ class DuettoUnified:
         self.ndescriptors = self.nparams = 1
         self.interface: Any = None
         self.cutoffs = cutoffs_between(self.types, pair, terms, follows=follows)
-        # With the slow term lf is asked where hf is, and nowhere else.
+        # With the slow term nothing is asked where hf is not.
         self.narrow = cutoffs_between(self.types, pair, terms, follows=follows, without="hf")
         if terms == "slow":
             self.narrow[:] = 0.0
         self.rcutfac = 0.5 * float(self.cutoffs.max(initial=0.0))
         self.roles = sorted(
-            {role for kind in self.types for role in kind.roles(terms, follows=follows)}
+            {
+                role
+                for kind in self.types
+                for role in kind.roles(terms, follows=follows, correction=pair.correction)
+            }
         )
         self._engine: _Engine | None = None
 
@@ -179,7 +183,9 @@ class DuettoUnified:
         )
         _return(data, energies, gradient)
         if following is not None:
-            following.pull(centres, sites["hf"] - sites["lf"])
+            # Where HF is a correction, its energies are the difference.
+            low = 0.0 if self.pair.correction else sites["lf"]
+            following.pull(centres, sites["hf"] - low)
 
     def weights(self, kinds: Tensor, own: Tensor | None) -> Tensor:
         """The share of HF of atoms by their types; where weights follow seeds, the least of it.
@@ -245,7 +251,7 @@ class _Engine:
         self.device = torch.device(settings["device"])
         self.dtype = getattr(torch, unified.settings["dtype"])
         self.experts = {role: unified.pair.experts[role] for role in unified.roles}
-        self.terms = unified.terms
+        self.terms, self.correction = unified.terms, unified.pair.correction
         self._types: Mapping[str, Tensor] = {
             role: torch.from_numpy(expert_types(unified.types, expert)).to(self.device)
             for role, expert in self.experts.items()
@@ -289,7 +295,8 @@ class _Engine:
 
         Returns:
             (n,) float64 eV, (E, 3) float64 eV/Å, and by role (n,) float64 eV, what each expert says
-            of a centre, not weighted; NaN where it was not asked.
+            of a centre, not weighted, of "hf" the correction where it is one; NaN where it was not
+            asked.
         """
         energies = torch.zeros(len(kinds), dtype=torch.float64, device=self.device)
         sites = {role: torch.full_like(energies, torch.nan) for role in ROLES}
@@ -297,7 +304,8 @@ class _Engine:
         distance_squared = (vectors**2).sum(1)
         shares = weight.cpu().numpy()
         for role in self.experts:
-            share = torch.from_numpy(coefficients(role, shares, self.terms)).to(self.device)
+            by_role = coefficients(role, shares, self.terms, correction=self.correction)
+            share = torch.from_numpy(by_role).to(self.device)
             mine = share != 0.0
             if active and role in active:
                 mine = mine | active[role]

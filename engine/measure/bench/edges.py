@@ -54,7 +54,15 @@ def count_edges(pair: ExpertPair, atoms: Atoms) -> Counts:
     return {role: edges_per_atom(expert, atoms, known) for role, expert in pair.experts.items()}
 
 
-def mixture_edges(counts: Counts, weights: NDArray[np.float64]) -> dict[str, int]:
-    """Pairs that each expert evaluates in a mixture: those of its own centres."""
-    shares = {"hf": weights > 0.0, "lf": weights < 1.0}
+def mixture_edges(
+    counts: Counts, weights: NDArray[np.float64], *, correction: bool
+) -> dict[str, int]:
+    """Pairs that each expert evaluates in a mixture: those of its own centres.
+
+    Args:
+        counts: of `count_edges`.
+        weights: (A,) of HF.
+        correction: whether HF is a correction to LF, which then computes every atom.
+    """
+    shares = {"hf": weights > 0.0, "lf": (weights < 1.0) | correction}
     return {role: int(counts[role][share].sum()) for role, share in shares.items() if share.any()}

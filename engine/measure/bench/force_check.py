@@ -96,7 +96,7 @@ def expert_work(
         for term in mixture_terms(weights)
         if term.expert in types
     ]
-    return divide([terms], types)
+    return divide([terms], types, correction=pair.correction)
 
 
 def tensors(atoms: Atoms, device: str) -> tuple[Tensor, Tensor]:

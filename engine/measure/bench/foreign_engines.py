@@ -49,9 +49,11 @@ class ForeignEngines:
 
     def _wanted(self) -> list[tuple[str, str]]:
         """Engine and interface of all that can run here."""
-        if not isinstance(self._expert, AllegroExpert):
+        correction = self.settings.pair.correction
+        if correction or not isinstance(self._expert, AllegroExpert):
             if any(engine.startswith("nequip") for engine in self.settings.engines):
-                self.say(f"nequip is left out: the expert hf is of the kind {self._expert.kind}")
+                what = "a correction to lf" if correction else f"of the kind {self._expert.kind}"
+                self.say(f"nequip is left out: the expert hf is {what}")
             return []
         result = []
         for engine in self.settings.engines:

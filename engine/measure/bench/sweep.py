@@ -205,10 +205,13 @@ def _quotient(a: float | None, b: float | None) -> float | None:
 
 def _ideal_ms(candidate: Candidate, full: Mapping[str, Timed]) -> float | None:
     """A mixture's time if each edge cost what it costs in the full run of its expert, ms."""
-    roles = {"hf": "full_hf", "lf": "full_lf"}
-    if candidate.engine != "mixture" or not set(roles.values()) <= set(full):
+    if candidate.engine != "mixture" or not {"full_hf", "full_lf"} <= set(full):
         return None
-    per_edge = {role: _us_per_edge(full[engine]) for role, engine in roles.items()}
+    whole, edges = full["full_hf"], full["full_hf"].candidate.edges_by_role
+    per_edge = {"lf": _us_per_edge(full["full_lf"])}
+    # Full HF has LF's edges, too, where HF is a correction to LF.
+    of_hf = 1000.0 * whole.step.median_ms - edges.get("lf", 0) * per_edge["lf"]
+    per_edge["hf"] = of_hf / max(edges["hf"], 1)
     return sum(n * per_edge[role] for role, n in candidate.edges_by_role.items()) / 1000.0
 
 

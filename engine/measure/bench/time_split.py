@@ -37,8 +37,10 @@ class SplitRow:
         cpu_ms_per_step: processor time of the fastest round, all threads together: what is left of
             it on a busy machine.
         cpu_speedup_vs_full_hf: per simulated time, by processor time.
-        hf_ms, lf_ms: of one evaluation of HF on the atoms that it computes, and of LF on all.
-        speedup_predicted: from those two, f + (1 − f) c in space, 1/k + c in time, f/k + c in both.
+        hf_ms, lf_ms: of one evaluation of HF on the atoms that it computes, and of LF on all; where
+            HF is a correction to LF, of the correction.
+        speedup_predicted: from those two, f + (1 − f) c in space, 1/k + c in time, f/k + c in
+            both; where HF is a correction of cost d, (f d + c), (d/k + c), (f d/k + c) over d + c.
         force_error: largest error of a force over the largest force, against the reference.
         backend, device, dtype, rounds: how it was measured.
     """
@@ -104,11 +106,13 @@ def _rows(case: Case, weights: Array, settings: BenchSettings, every: int) -> li
     ms = {name: timing.median_ms for name, timing in timings.items()}
     steps = {"full_hf": 1, "space": 1, "time": every, "both": every}
     f = float((weights > 0.0).mean())
-    full, cheap = ms["hf_all"], ms["lf_all"]
+    correction = settings.pair.correction
+    alone, cheap = ms["hf_all"], ms["lf_all"]
+    full = alone + cheap if correction else alone
     predicted = {
         "full_hf": full,
         "space": ms["hf_complex"] + ms["lf_simple"],
-        "time": full / every + cheap,
+        "time": alone / every + cheap,
         "both": ms["hf_complex"] / every + cheap,
     }
     return [
@@ -122,8 +126,10 @@ def _rows(case: Case, weights: Array, settings: BenchSettings, every: int) -> li
             speedup_vs_full_hf=ms["full_hf"] / (ms[way] / n),
             cpu_ms_per_step=cpu[way] / n,
             cpu_speedup_vs_full_hf=cpu["full_hf"] / (cpu[way] / n),
-            hf_ms=full if way in ("full_hf", "time") else ms["hf_complex"],
-            lf_ms={"full_hf": 0.0, "space": ms["lf_simple"]}.get(way, cheap),
+            hf_ms=alone if way in ("full_hf", "time") else ms["hf_complex"],
+            lf_ms={"full_hf": cheap if correction else 0.0, "space": ms["lf_simple"]}.get(
+                way, cheap
+            ),
             speedup_predicted=full / predicted[way],
             force_error=errors["time" if way in ("full_hf", "time") else "space"],
             backend=potentials["time"].backend.name,
@@ -163,18 +169,21 @@ def _tasks(
 
         return step
 
-    def terms(potential: SplitPotential, *asked: Term) -> Step:
-        groups = [list(asked)]
+    def terms(potential: SplitPotential, *asked: Term | None) -> Step:
+        groups = [[term for term in asked if term is not None]]
         return lambda: potential.evaluate_terms(positions, cell, groups)
 
+    # E^HF − E^LF is a correction alone, and where HF is one, LF computes all atoms.
+    less = [Term("lf", -ones), Term("lf", -w)] if settings.pair.correction else [None, None]
+    rest = ones if settings.pair.correction else 1.0 - w
     return {
         "full_hf": terms(whole, Term("hf", ones)),
         "space": terms(mixture, Term("hf", w), Term("lf", 1.0 - w)),
         "time": outer(whole),
         "both": outer(mixture),
-        "hf_all": terms(whole, Term("hf", ones)),
-        "hf_complex": terms(mixture, Term("hf", w)),
-        "lf_simple": terms(mixture, Term("lf", 1.0 - w)),
+        "hf_all": terms(whole, Term("hf", ones), less[0]),
+        "hf_complex": terms(mixture, Term("hf", w), less[1]),
+        "lf_simple": terms(mixture, Term("lf", rest)),
         "lf_all": terms(whole, Term("lf", ones)),
     }
 

@@ -68,6 +68,8 @@ def predict_saving_ms(
         raise InputError(f"nothing to predict from: the profile has no {', '.join(missing)}")
     counts = count_edges(potential.pair, atoms)
     saved = counts["hf"][moved].sum() * per_edge["complex HF"]
+    if potential.pair.correction:  # LF computes these atoms before and after
+        return float(saved)
     return float(saved - counts["lf"][moved].sum() * per_edge["simple LF"])
 
 

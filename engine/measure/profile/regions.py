@@ -59,7 +59,7 @@ class JobProfile:
         role: "hf" or "lf".
         atoms, edges, slots: centres, pairs within the cutoff, pairs in the list.
         operations: of the evaluation, in the order in which they run.
-        integration: velocity Verlet of these atoms; None for the blend's second expert.
+        integration: velocity Verlet of these atoms; None for a region's second expert.
     """
 
     region: str
@@ -283,7 +283,7 @@ def _job_profiles(
                 )
             )
         region, n = name.split()[0], len(job.centres)
-        second = region == "blend" and job.role == "lf"
+        second = job.role == "lf" and f"{region} HF" in jobs
         integration = None if second else _integration(n, n / len(atoms) * integration_ms, peaks)
         profiles.append(
             JobProfile(region, job.role, n, edges, in_list, tuple(operations), integration)

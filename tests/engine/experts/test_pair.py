@@ -106,7 +106,7 @@ def test_missing_foreign_and_newer_files_say_what_they_are(tmp_path: Path) -> No
     with pytest.raises(InputError, match="not one that `duetto pack` wrote"):
         ExpertPair.load(tmp_path / "other.safetensors")
     header, body = read_parts(saved(tmp_path / "new.duetto"))
-    header["__metadata__"]["format_version"] = "3"
+    header["__metadata__"]["format_version"] = "4"
     write_parts(tmp_path / "new.duetto", header, body)
     with pytest.raises(InputError, match="update Duetto"):
         ExpertPair.load(tmp_path / "new.duetto")
@@ -240,6 +240,51 @@ def test_a_file_of_version_1_holds_allegro_and_does_not_say_so(tmp_path: Path) -
     }
     save_file(tensors, path, metadata)
     assert ExpertPair.load(path).content_hash == pair.content_hash
+
+
+def test_a_correction_comes_back_as_one(tmp_path: Path) -> None:
+    apart = mismatched_pair()
+    pair = ExpertPair(apart.hf, apart.lf, {"a": 1}, correction=True)
+    read = ExpertPair.load(saved(tmp_path / "delta.duetto", pair))
+    assert_same(read, pair)
+    assert read.correction
+    assert pair.content_hash != apart.content_hash  # another potential of the same experts
+    whole = ExpertPair.load(saved(tmp_path / "whole.duetto", apart))
+    assert not whole.correction
+    versions = [
+        read_parts(tmp_path / f"{name}.duetto")[0]["__metadata__"]["format_version"]
+        for name in ("delta", "whole")
+    ]
+    assert versions == ["3", "2"]  # readers of version 2 refuse what they would take for whole
+    assert "hf_form" not in read_parts(tmp_path / "whole.duetto")[0]["__metadata__"]["header"]
+    assert whole.whole_hf() is whole.hf
+    with pytest.raises(InputError, match="correction to its LF"):
+        read.whole_hf()
+
+
+@pytest.mark.parametrize(
+    ("hf", "lf", "message"),
+    [
+        (high_fidelity(), None, "the pair lacks lf"),
+        (None, low_fidelity(), "the pair lacks hf"),
+        (high_fidelity(), low_fidelity(type_names=("Pt", "C")), r"does not know O \(Pt, C\)"),
+    ],
+)
+def test_a_correction_needs_what_it_corrects(hf, lf, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ExpertPair(hf, lf, correction=True)
+
+
+def test_another_form_of_hf_is_damage(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.duetto", ExpertPair(*mismatched_pair().experts.values()))
+    with safe_open(path, framework="pt") as stream:
+        metadata = stream.metadata()
+        tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    text = json.dumps(json.loads(metadata["header"]) | {"hf_form": "halved"}, sort_keys=True)
+    metadata |= {"header": text, "content_hash": content_hash(text, tensors)}
+    save_file(tensors, path, metadata)
+    with pytest.raises(InputError, match="hf_form is 'halved'"):
+        ExpertPair.load(path)
 
 
 def test_an_unknown_kind_is_named() -> None:

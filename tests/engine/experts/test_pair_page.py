@@ -51,7 +51,7 @@ def test_the_table_lists_every_array():
 
 
 def test_the_tables_list_every_entry_of_metadata_and_header(tmp_path):
-    random_pair().save(tmp_path / "a.duetto")
+    replace(random_pair(), correction=True).save(tmp_path / "a.duetto")
     with safe_open(tmp_path / "a.duetto", framework="pt") as file:
         metadata = file.metadata()
     assert set(listed("| entry | value |")) == set(metadata)

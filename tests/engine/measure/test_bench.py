@@ -233,6 +233,33 @@ def test_multiple_time_steps_need_lf_on_every_atom() -> None:
         measure_split([case], settings, every=4)
 
 
+def test_where_hf_is_a_correction_lf_computes_every_atom() -> None:
+    case, apart = _case(), _pair()
+    pair = ExpertPair(apart.hf, apart.lf, correction=True)
+    settings = _settings(pair=pair, engines=(*OWN, "nequip_eager"))
+    said: list[str] = []
+    rows = {row.engine: row for row in measure([case], settings, said.append)}
+    assert "nequip is left out: the expert hf is a correction to lf" in said
+    counts = {
+        role: np.bincount(neighbor_list("i", case.atoms, cutoff), minlength=64)
+        for role, cutoff in (("hf", 4.4), ("lf", 4.0))
+    }
+    inside = case.partitions[0] == 1.0
+    assert rows["full_hf"].n_edges == counts["hf"].sum() + counts["lf"].sum()
+    assert rows["mixture"].n_edges == counts["hf"][inside].sum() + counts["lf"].sum()
+    full, low, share = (rows["full_hf"], rows["full_lf"], counts["hf"][inside].sum())
+    delta = (full.step_ms_median - low.step_ms_median) * share / counts["hf"].sum()
+    assert rows["mixture"].speedup_ideal == pytest.approx(
+        full.step_ms_median / (delta + low.step_ms_median)
+    )
+    for row in measure_split([case], settings, every=4):
+        d, c = row.hf_ms, row.lf_ms
+        if row.way == "time":
+            assert row.speedup_predicted == pytest.approx((d + c) / (d / 4 + c))
+        if row.way == "full_hf":
+            assert row.speedup_predicted == pytest.approx(1.0)
+
+
 def test_nothing_left_to_time_is_said(monkeypatch) -> None:
     from duetto.measure.bench import nequip_engines
 

@@ -94,6 +94,21 @@ def test_regions_hold_their_atoms_and_edges(
     }
 
 
+def test_where_hf_is_a_correction_every_region_has_lf() -> None:
+    atoms = build_system("pt", 64, seed=2)
+    apart = random_pair("lf16", "lf16", hf_r_max=4.4, lf_r_max=4.0, species=("Pt",), seed=4)
+    pair = ExpertPair(apart.hf, apart.lf, correction=True)
+    w = complex_weights(atoms, 0.3)
+    potential = Potential(pair, atoms.get_chemical_symbols(), w, atoms.pbc)
+    found = profile(potential, atoms, rounds=1)
+    assert [job.name for job in found.jobs] == ["complex HF", "complex LF", "simple LF"]
+    assert [job.integration is None for job in found.jobs] == [False, True, False]
+    moved = np.zeros(len(atoms), dtype=bool)
+    moved[np.flatnonzero(w)[:3]] = True
+    of_hf = found.jobs[0].ms / found.jobs[0].edges * count_edges(pair, atoms)["hf"][moved].sum()
+    assert predict_saving_ms(found, potential, atoms, moved) == pytest.approx(of_hf)
+
+
 def test_stages_come_in_order_and_their_times_add_up(measured: Profile) -> None:
     for job in measured.jobs:
         stages = [one.stage for one in job.stages()]
