@@ -20,6 +20,7 @@ from ase import Atoms
 from ase.io.formats import filetype
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from duetto.atoms.geometry import check_geometry_of
 from duetto.atoms.unreadable import unreadable
 from duetto.errors import InputError
 from duetto.files import require_file
@@ -172,12 +173,11 @@ def labels_of(atoms: Atoms, where: str, keys: LabelKeys, *, stress: bool = False
     return Labels(float(energy[0]), forces, _stress(atoms, where, keys) if stress else None)
 
 
-def check_geometry(atoms: Atoms, where: str, species: Sequence[str] | None = None) -> None:
+def check_frame(atoms: Atoms, where: str, species: Sequence[str] | None = None) -> None:
     """Refuse a frame that nothing can be learnt from.
 
     Raises:
-        InputError: no atoms, a species that is not listed, a position or cell that is not finite,
-            or a periodic direction without a cell vector.
+        InputError: no atoms, a species that is not listed, or as `check_geometry_of`.
     """
     if len(atoms) == 0:
         raise InputError(f"{where}: there are no atoms")
@@ -187,14 +187,7 @@ def check_geometry(atoms: Atoms, where: str, species: Sequence[str] | None = Non
                 f"{where}: atom {index} is {symbol}, which is not among the species "
                 f"{', '.join(species)}"
             )
-    bad = ~np.isfinite(atoms.positions).all(axis=1)
-    if bad.any():
-        raise InputError(f"{where}: {_atom(atoms, int(bad.argmax()))}: its position is not finite")
-    if not np.isfinite(atoms.cell.array).all():
-        raise InputError(f"{where}: the cell is not finite: {atoms.cell.array.tolist()}")
-    for axis in range(3):
-        if atoms.pbc[axis] and not atoms.cell.array[axis].any():
-            raise InputError(f"{where}: direction {'abc'[axis]} is periodic without a cell vector")
+    check_geometry_of(atoms, where)
 
 
 def _forces(atoms: Atoms, where: str, key: str) -> Array:

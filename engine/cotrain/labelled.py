@@ -20,7 +20,7 @@ from ase import Atoms
 from duetto.atoms.labels import (
     LabelKeys,
     Labels,
-    check_geometry,
+    check_frame,
     config_type,
     labels_of,
     name_frame,
@@ -159,7 +159,7 @@ def labelled_frames(
     shared = purposes.matches("agreement", purposes.agreement, names)
     found = []
     for k, (where, _, atoms) in enumerate(read):
-        check_geometry(atoms, where, species)
+        check_frame(atoms, where, species)
         fits = {role: trains[role][k] for role in trains}
         labels = labels_of(atoms, where, keys, stress=stress and any(fits.values()))
         found.append(Frame(atoms, where, labels, fits, purposes.shared(atoms, shared[k])))
@@ -181,7 +181,7 @@ def unlabelled_frames(
         called = source if isinstance(source, str) else type(source).__name__
         for k, atoms in enumerate(frames):
             where = name_frame(called, k, atoms)
-            check_geometry(atoms, where, species)
+            check_frame(atoms, where, species)
             found.append(Frame(atoms, where, None, untrained, purposes.shared(atoms, True)))
     return found
 

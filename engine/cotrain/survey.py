@@ -16,7 +16,7 @@ from ase.neighborlist import neighbor_list
 
 from duetto.atoms.labels import (
     LabelKeys,
-    check_geometry,
+    check_frame,
     config_type,
     has_labels,
     labels_of,
@@ -166,7 +166,7 @@ def _look(
     atoms: Atoms, path: Path, number: int, species: Sequence[str], keys: LabelKeys, must: bool
 ) -> _Read:
     where = name_frame(path, number, atoms)
-    check_geometry(atoms, where, species)
+    check_frame(atoms, where, species)
     energy = force = None
     if must or has_labels(atoms, keys):
         labels = labels_of(atoms, where, keys)

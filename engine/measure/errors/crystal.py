@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 
-from duetto.atoms.labels import check_geometry, read_frames
+from duetto.atoms.labels import check_frame, read_frames
 from duetto.errors import InputError
 from duetto.experts.pair import ExpertPair
 from duetto.measure.errors.frames import Evaluator
@@ -40,7 +40,7 @@ def read_crystal(text: str, key: str = "--crystal") -> tuple[str, Atoms]:
         if not Path(text).is_file():
             raise InputError(f"{key} {text}: write it as fcc:Pt:3.98, or name a structure file")
         atoms = read_frames(text)[-1]
-        check_geometry(atoms, text)
+        check_frame(atoms, text)
         if not atoms.pbc.all() or atoms.cell.rank < 3:
             raise InputError(f"{key} {text}: it is not periodic in three directions")
         return f"{Path(text).name} ({atoms.symbols})", atoms

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from duetto.atoms.labels import (
     LabelKeys,
     Labels,
-    check_geometry,
+    check_frame,
     config_type,
     has_labels,
     labels_of,
@@ -118,7 +118,7 @@ def evaluated_frames(
         for k, atoms in enumerate(read_frames(path))
     ]
     for where, _, atoms in read:
-        check_geometry(atoms, where, list(pair.species))
+        check_frame(atoms, where, list(pair.species))
     evaluator = Evaluator(pair)
     found = []
     for where, name, atoms in tqdm(read, unit="frame", delay=2.0, disable=None):

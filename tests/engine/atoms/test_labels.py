@@ -16,7 +16,7 @@ from ase.io import write
 
 from duetto.atoms.labels import (
     LabelKeys,
-    check_geometry,
+    check_frame,
     config_type,
     has_labels,
     labels_of,
@@ -162,14 +162,14 @@ def test_bad_keys_are_refused(data: dict[str, Any], message: str) -> None:
 def test_bad_frames_are_refused() -> None:
     atoms = crystal()
     with pytest.raises(InputError, match="atom 0 is Ni, which is not among the species Pt, H"):
-        check_geometry(atoms, "f", ["Pt", "H"])
+        check_frame(atoms, "f", ["Pt", "H"])
     atoms.positions[2, 1] = np.nan
-    with pytest.raises(InputError, match=r"atom 2 \(Ni\): its position is not finite"):
-        check_geometry(atoms, "f")
-    with pytest.raises(InputError, match="direction a is periodic without a cell vector"):
-        check_geometry(Atoms("H", pbc=True), "f")
+    with pytest.raises(InputError, match=r"atom 2 \(Ni\) at .*: its position is not finite"):
+        check_frame(atoms, "f")
+    with pytest.raises(InputError, match="direction a is periodic but has no cell vector"):
+        check_frame(Atoms("H", pbc=True), "f")
     with pytest.raises(InputError, match="no atoms"):
-        check_geometry(Atoms(), "f")
+        check_frame(Atoms(), "f")
 
 
 def test_bad_files_are_refused(tmp_path: Path) -> None:
