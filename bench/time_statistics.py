@@ -9,8 +9,9 @@
 
 A slab of platinum under CO, in float64 at constant energy, from starts that full HF has warmed up,
 one for each `--seed`. Every run is kept in the folder, so that they can be made one by one.
-Molecules change sites every few picoseconds, so pieces of one run are not independent: means are
-over runs, and their errors from how runs scatter.
+Molecules change sites every few picoseconds, so pieces of one run are not independent: means of
+what depends on the site are over runs, and their errors from how runs scatter. What a molecule is
+like at a site needs no changes of site: there errors come from blocks of all runs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,32 +124,73 @@ def samples_of(file: Path) -> Samples:
         return Samples(float(data["every_fs"]), *(data[key] for key in keys))
 
 
-def adsorption(block: Samples, atoms: Atoms) -> dict[str, float]:
-    """What the molecules do: shares of sites, height and tilt, C–O bond."""
+SITES = ("on top", "on bridges", "in hollows")
+
+
+@dataclass(frozen=True)
+class Molecules:
+    """The molecules at some instants of a run: every array (S, M).
+
+    Attributes:
+        site: index into `SITES`; −1 away from the surface.
+        height: of C above the layer, Å.
+        tilt: degrees.
+        bond: C–O, Å.
+    """
+
+    site: npt.NDArray[np.int64]
+    height: Array
+    tilt: Array
+    bond: Array
+
+
+def molecules_of(block: Samples, atoms: Atoms) -> Molecules:
+    """Where the molecules are in every fifth instant."""
     symbols = np.array(atoms.symbols)
     carbon, oxygen = np.flatnonzero(symbols == "C"), np.flatnonzero(symbols == "O")
     metal = np.flatnonzero(symbols == "Pt")
     top = metal[atoms.positions[metal, 2] > atoms.positions[metal, 2].max() - 1.0]
-    neighbors, height, tilt, bond = [], [], [], []
+    site, height, tilt, bond = [], [], [], []
     for positions in block.positions[::5]:
         found = pairs_within(
             positions[carbon], positions[metal], atoms.cell.array, atoms.pbc, BONDED
         )
-        neighbors.append(np.bincount(found.query, minlength=len(carbon)))
+        site.append(np.minimum(np.bincount(found.query, minlength=len(carbon)), 3) - 1)
         # Molecules and their atoms are never wrapped apart: positions are those of one image.
         axis = positions[oxygen] - positions[carbon]
         length = np.linalg.norm(axis, axis=1)
-        height.append((positions[carbon, 2] - positions[top, 2].mean()).mean())
-        tilt.append(np.degrees(np.arccos(axis[:, 2] / length)).mean())
-        bond.append(length.mean())
-    sites = np.array(neighbors)
+        height.append(positions[carbon, 2] - positions[top, 2].mean())
+        tilt.append(np.degrees(np.arccos(axis[:, 2] / length)))
+        bond.append(length)
+    return Molecules(*(np.array(values) for values in (site, height, tilt, bond)))
+
+
+def of_a_run(run: Samples, atoms: Atoms) -> dict[str, float]:
+    """What has to be averaged over many changes of site."""
+    molecules = molecules_of(run, atoms)
+    shares = {f"share {name}": float((molecules.site == k).mean()) for k, name in enumerate(SITES)}
+    return shares | {
+        "height of C, Å": float(molecules.height.mean()),
+        "tilt, degrees": float(molecules.tilt.mean()),
+        "C–O bond, Å": float(molecules.bond.mean()),
+        "C–O stretch, 1/cm": stretch_per_cm(run, atoms),
+        "temperature, K": float(run.temperature_k.mean()),
+    }
+
+
+def at_a_site(block: Samples, atoms: Atoms) -> dict[str, float]:
+    """What a molecule is like as long as it stays where it is; NaN where none was."""
+    molecules = molecules_of(block, atoms)
+    values = {
+        "height of C, Å": molecules.height,
+        "tilt, degrees": molecules.tilt,
+        "C–O bond, Å": molecules.bond,
+    }
     return {
-        "share on top": float((sites == 1).mean()),
-        "share on bridges": float((sites == 2).mean()),
-        "share in hollows": float((sites >= 3).mean()),
-        "height of C, Å": float(np.mean(height)),
-        "tilt, degrees": float(np.mean(tilt)),
-        "C–O bond, Å": float(np.mean(bond)),
+        f"{name}, {site}": float(value[here].mean()) if here.any() else np.nan
+        for name, value in values.items()
+        for k, site in enumerate(SITES)
+        for here in [molecules.site == k]
     }
 
 
@@ -164,30 +207,26 @@ def stretch_per_cm(block: Samples, atoms: Atoms) -> float:
     return float((wavenumber * power)[high].sum() / power[high].sum())
 
 
-def with_errors(runs: dict[str, list[Samples]], atoms: Atoms) -> dict[str, Any]:
-    """By quantity and kind of run its mean over runs and, of several, the standard error."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for who, samples in runs.items():
-        for one in samples:
-            values = adsorption(one, atoms) | {
-                "C–O stretch, 1/cm": stretch_per_cm(one, atoms),
-                "temperature, K": float(one.temperature_k.mean()),
-            }
-            for name, value in values.items():
-                found.setdefault(name, {}).setdefault(who, []).append(value)
-    return {
-        name: {
-            who: {
-                "mean": float(np.mean(values)),
+def with_errors(
+    pieces: dict[str, list[Samples]],
+    atoms: Atoms,
+    measured: Callable[[Samples, Atoms], dict[str, float]],
+) -> dict[str, Any]:
+    """By quantity and kind of run its mean over pieces and, of several, the standard error."""
+    found: dict[str, dict[str, Any]] = {}
+    for who, samples in pieces.items():
+        table = [measured(one, atoms) for one in samples]
+        for name in table[0]:
+            values = [row[name] for row in table if np.isfinite(row[name])]
+            several = len(values) > 1
+            found.setdefault(name, {})[who] = {
+                "mean": float(np.mean(values)) if values else None,
                 "standard_error": float(np.std(values, ddof=1) / np.sqrt(len(values)))
-                if len(values) > 1
+                if several
                 else None,
-                "runs": values,
+                "pieces": len(values),
             }
-            for who, values in by_run.items()
-        }
-        for name, by_run in found.items()
-    }
+    return found
 
 
 def file_of(folder: Path, mixture: bool, every: int, timestep_fs: float, seed: int) -> Path:
@@ -220,7 +259,12 @@ def compare(
         "every": every,
         "timestep_fs": timestep_fs,
         "runs": {who: [_energies(file) for file in files[who]] for who in runs},
-        "scalars": with_errors(runs, atoms),
+        "over_runs": with_errors(runs, atoms, of_a_run),
+        "at_a_site": with_errors(
+            {who: [b for run in found for b in run.blocks(blocks)] for who, found in runs.items()},
+            atoms,
+            at_a_site,
+        ),
         "curves_within_two_errors": {
             who: _curves(runs[who], runs["hf"], atoms, blocks) for who in runs if who != "hf"
         },

@@ -42,13 +42,26 @@ def test_runs_of_several_starts_are_compared_by_how_they_scatter(
         "hf_4_of_0.9_fs",
         "hf_4_of_0.9_fs_seed_2",
     ]
-    bond = found["scalars"]["C–O bond, Å"]
+    bond = found["over_runs"]["C–O bond, Å"]
     for kind in kinds:
-        first, second = bond[kind]["runs"]
-        assert first != second
-        assert bond[kind]["mean"] == pytest.approx((first + second) / 2)
-        # Of two numbers, half their distance.
-        assert bond[kind]["standard_error"] == pytest.approx(abs(first - second) / 2)
-    # From one start and over 60 fs all ways go nearly the same way: within a tenth of what the bond
-    # swings by at 300 K, sqrt(kT/k) = 0.02 Å with its stiffness of 102 eV/Å².
-    assert bond["hf"]["runs"] == pytest.approx(bond["hf, k = 4"]["runs"], abs=2e-3)
+        assert bond[kind]["pieces"] == 2
+        assert bond[kind]["standard_error"] > 0.0
+        # On top is where the molecules were put; blocks are other instants, and the bond swings by
+        # sqrt(kT/k) = 0.02 Å at 300 K with its stiffness of 102 eV/Å².
+        there = found["at_a_site"]["C–O bond, Å, on top"][kind]
+        assert there["pieces"] == 4
+        assert there["mean"] == pytest.approx(bond[kind]["mean"], abs=0.02)
+        assert found["at_a_site"]["C–O bond, Å, in hollows"][kind]["mean"] is None
+    # From one start and over 60 fs all ways go nearly the same way: within a tenth of that.
+    assert bond["hf"]["mean"] == pytest.approx(bond["hf, k = 4"]["mean"], abs=2e-3)
+
+
+def test_standard_errors_are_those_of_independent_pieces(statistics_of_runs: ModuleType) -> None:
+    values = iter([1.0, 2.0, 4.0, float("nan")])
+    found = statistics_of_runs.with_errors(
+        {"hf": [None] * 4}, None, lambda piece, atoms: {"x": next(values)}
+    )
+    assert found["x"]["hf"]["pieces"] == 3
+    assert found["x"]["hf"]["mean"] == pytest.approx(7 / 3)
+    # Variance of 1, 2, 4 is 7/3.
+    assert found["x"]["hf"]["standard_error"] == pytest.approx((7 / 9) ** 0.5)
