@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"duetto: stopped by {stop.signal_name}; {how}", file=sys.stderr)
         return 128 + signal.Signals[stop.signal_name].value
     if folder is not None and (folder / "pair.duetto").is_file():
-        print(f"the pair, and a report of its LF beside it: {folder / 'pair.duetto'}")
+        print(f"the pair: {folder / 'pair.duetto'}")
     elif folder is not None and (folder / "best.ckpt").is_file():
         print(f"next: duetto pack {folder / 'best.ckpt'} -o pair.duetto")
     return 0

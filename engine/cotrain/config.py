@@ -96,7 +96,7 @@ class FitsConfig(Section):
     """Whose labels train which expert: config_types with * and ?, or all."""
 
     hf: Patterns = "all"
-    lf: Patterns = Field(description="The kinds of frames that the cheap expert must know.")
+    lf: Patterns = Field([], description="The kinds of frames that the cheap expert must know.")
 
 
 class AgreementConfig(Section):
@@ -142,6 +142,12 @@ class TrainConfig(Section):
     lf_linear: DistilSettings | None = Field(
         None, description="Settings of that fit, written as lf: {linear: {…}}."
     )
+    lf_pair: FilePath | None = Field(
+        None, description="A pair file whose LF is kept as it is, written as lf: {pair: FILE}."
+    )
+    hf_form: Literal["whole", "correction"] = Field(
+        "whole", description="Whether hf is an expert of its own, or a correction Δ to LF."
+    )
     epochs: Whole = Field(ge=1, le=10**6, description="Passes over the labelled frames.")
     batch_size: Whole = Field(ge=1, le=10**4, description="Frames in a batch.")
     agreement_fraction: Real = Field(
@@ -159,18 +165,22 @@ class TrainConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _linear_lf(cls, data: Any) -> Any:
-        """`lf: linear` and `lf: {linear: {…}}` are settings of a fit, not an expert to train."""
+        """`lf: linear`, `{linear: {…}}` and `{pair: FILE}` are not experts to train."""
         given = data.get("lf") if isinstance(data, dict) else None
         if given == "linear":
             given = {"linear": {}}
-        if isinstance(given, dict) and set(given) == {"linear"}:
-            return {k: v for k, v in data.items() if k != "lf"} | {"lf_linear": given["linear"]}
+        for other in ("linear", "pair"):
+            if isinstance(given, dict) and set(given) == {other}:
+                rest = {k: v for k, v in data.items() if k != "lf"}
+                return rest | {f"lf_{other}": given[other]}
         return data
 
     @model_validator(mode="after")
     def _one_lf(self) -> TrainConfig:
-        if self.lf is None and self.lf_linear is None:
-            raise InputError("lf: missing; allowed: an expert such as hf's, or linear")
+        if self.lf is None and self.lf_linear is None and self.lf_pair is None:
+            raise InputError("lf: missing; allowed: an expert like hf's, linear, or {pair: FILE}")
+        if not self.fits.lf and self.lf_pair is None:
+            raise InputError("fits.lf: missing; allowed: config_types, or all")
         fit = self.lf_linear
         if fit is not None and (fit.data or fit.test or fit.families != ("*",)):
             raise InputError(
@@ -180,7 +190,20 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _form_of_hf(self) -> TrainConfig:
+        if self.lf_pair is not None and self.hf_form == "whole":
+            raise InputError("lf.pair: an LF that is given needs hf_form: correction")
+        if self.lf_linear is not None and self.hf_form == "correction":
+            raise InputError(
+                "hf_form: a correction needs its LF before it, and a linear one is fitted at the "
+                "end; give lf: {pair: FILE} of `duetto distil`, or an expert to train"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _order_of_cutoffs(self) -> TrainConfig:
+        if self.hf_form == "correction":  # which may see less far than what it corrects
+            return self
         lf = self.lf or self.lf_linear
         cutoff = 0.0 if lf is None else lf.cutoff
         longest = max(cutoff.values()) if isinstance(cutoff, dict) else cutoff
@@ -207,4 +230,5 @@ def load_train_config(path: str | os.PathLike[str], overrides: Sequence[str] = (
         return read_file(TrainConfig, path, overrides, key="species", folder=folder)
     except InputError as error:
         # As it is written in the file.
-        raise InputError(str(error).replace("lf_linear", "lf.linear")) from error
+        told = str(error).replace("lf_linear", "lf.linear").replace("lf_pair", "lf.pair")
+        raise InputError(told) from error

@@ -14,6 +14,7 @@ from nequip.data.dataset import AtomicDataset
 from duetto.atoms.labels import LabelKeys
 from duetto.cotrain.frames import AGREEMENT_KEY, fits_key, register_cotraining_fields
 from duetto.cotrain.labelled import Frame, Purposes, Split, labelled_frames, unlabelled_frames
+from duetto.cotrain.remainder import beyond_lf
 from duetto.errors import InputError
 
 _KEPT = (
@@ -44,6 +45,11 @@ class CoTrainingDataset(AtomicDataset):
             `config_type`: `{energy: REF_energy}`; `{virial: virial}` makes stresses of virials.
         held_out, part: which part of each labelled file, see `duetto.cotrain.labelled.Split`.
         every_pattern: whether a pattern that fits no frame is refused.
+        minus_lf: pair file whose low-fidelity expert is taken off the labels, for a
+            high-fidelity one that is a correction to it and trained alone.
+
+    Attributes:
+        lf_hash: content hash of a pair of that expert alone; None without one.
 
     Raises:
         InputError: a file is missing or unreadable, a label is missing or not a number, or a
@@ -63,6 +69,7 @@ class CoTrainingDataset(AtomicDataset):
         held_out: float = 0.0,
         part: str = "all",
         every_pattern: bool = True,
+        minus_lf: str | None = None,
     ):
         super().__init__(transforms=list(transforms))
         register_cotraining_fields(fits)
@@ -76,6 +83,9 @@ class CoTrainingDataset(AtomicDataset):
             split=Split(held_out, part),
         )
         self.num_labelled = len(read)
+        self.lf_hash: str | None = None
+        if minus_lf is not None:
+            read, self.lf_hash = beyond_lf(read, minus_lf)
         read += unlabelled_frames(unlabelled, purposes)
         self.frames = [self._tensors(frame) for frame in read]
         if not self.frames:

@@ -45,7 +45,7 @@ def data_section(config: TrainConfig) -> dict[str, Any]:
     splits["train"]["unlabelled"] = [
         made(source, config.seed) if isinstance(source, CrystalFrames) else str(source)
         for source in data.unlabelled
-        if config.lf is not None
+        if _compared(config)
     ]
     section: dict[str, Any] = {
         "_target_": "nequip.data.datamodule.NequIPDataModule",
@@ -73,8 +73,13 @@ def data_section(config: TrainConfig) -> dict[str, Any]:
 
 
 def _trained(config: TrainConfig) -> dict[str, ExpertConfig]:
-    """The experts that are trained, by role: LF unless it is fitted at the end."""
+    """The experts that are trained, by role: LF unless it is given, or fitted at the end."""
     return {"hf": config.hf} if config.lf is None else {"hf": config.hf, "lf": config.lf}
+
+
+def _compared(config: TrainConfig) -> bool:
+    """Whether the experts are asked to agree: an LF that is fitted at the end is not there yet."""
+    return config.lf is not None or config.lf_pair is not None
 
 
 def _dataset(config: TrainConfig, **what: Any) -> dict[str, Any]:
@@ -91,6 +96,7 @@ def _dataset(config: TrainConfig, **what: Any) -> dict[str, Any]:
         "keys": config.data.keys,
         # A file of one kind of frames need not have the others.
         "every_pattern": not optional,
+        **({} if config.lf_pair is None else {"minus_lf": str(config.lf_pair)}),
         **what,
     }
 
@@ -102,7 +108,10 @@ def _transforms(config: TrainConfig) -> list[dict[str, Any]]:
             "model_type_names": config.species,
             "chemical_species_to_atom_type_map": {name: name for name in config.species},
         },
-        {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": config.hf.cutoff},
+        {
+            "_target_": "nequip.data.transforms.NeighborListTransform",
+            "r_max": max(expert.cutoff for expert in _trained(config).values()),
+        },
     ]
 
 
@@ -160,11 +169,11 @@ def _module(config: TrainConfig, steps_per_epoch: int) -> dict[str, Any]:
     window = max(10, config.epochs * steps_per_epoch // _AVERAGED)
     return {
         "_target_": "duetto.cotrain.CoTrainingModule",
-        # An LF that is fitted at the end is not there to agree.
-        "energy_agreement": config.agreement.energy if config.lf else 0.0,
-        "force_agreement": config.agreement.forces if config.lf else 0.0,
+        "energy_agreement": config.agreement.energy if _compared(config) else 0.0,
+        "force_agreement": config.agreement.forces if _compared(config) else 0.0,
         "agreement_warmup_steps": config.agreement.warmup_epochs * steps_per_epoch,
         "ema_decay": 1.0 - 1.0 / window,
+        **({"hf_form": config.hf_form} if config.hf_form != "whole" else {}),
         "loss": {
             "_target_": f"nequip.train.{kind}Loss",
             "per_atom_energy": True,
@@ -214,9 +223,15 @@ def _expert(config: TrainConfig, role: str, size: ExpertConfig) -> dict[str, Any
         },
         "avg_num_neighbors": f"${{training_data_stats:{role}_num_neighbors_mean}}",
         "per_type_energy_scales": f"${{training_data_stats:{role}_forces_rms}}",
-        # The zero of the atomic energies is the same for both.
-        "per_type_energy_shifts": "${training_data_stats:hf_per_type_energy}",
+        "per_type_energy_shifts": _shifts(config, role),
     }
+
+
+def _shifts(config: TrainConfig, role: str) -> str | float:
+    """The zero of the atomic energies: the same for both, and none of a correction."""
+    if config.hf_form == "correction" and role == "hf" and config.lf is not None:
+        return 0.0
+    return "${training_data_stats:hf_per_type_energy}"
 
 
 def _paths(files: list[Path]) -> list[str]:

@@ -63,6 +63,8 @@ def look_at(data: Mapping[str, Any]) -> list[SetCounts]:
     for _, dataset in sets:
         for path in _files(dataset):
             require_file(path, "file of frames")
+        if dataset.get("minus_lf") is not None:
+            require_file(dataset["minus_lf"], "pair file", "minus_lf: ")
     counts = [_count(SPLITS[split], dataset) for split, dataset in sets]
     for found in counts:
         if found.name == SPLITS["train"]:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from duetto.conversion.expert import architecture_of
+from duetto.conversion.pack import CORRECTED_LF
 from duetto.cotrain.agreement import squared_differences
+from duetto.cotrain.correction import FORMS, corrected, nothing_like
 from duetto.cotrain.epochs import EpochLines
 from duetto.cotrain.frames import (
     AGREEMENT_KEY,
@@ -46,6 +48,10 @@ class CoTrainingModule(EMALightningModule):
     nequip's weighted sum (`loss`) over the frames that train the expert; it is left out of a
     batch without such frames.
 
+    HF is an expert of its own, or a correction Δ to LF, E_i^HF = E_i^LF + Δ_i: then `model.hf` is
+    Δ, and the agreement terms are the squares of Δ and its forces. Without `lf` the labels must be
+    those less a given LF's (`minus_lf` of `CoTrainingDataset`).
+
     Logged beside nequip's names: `train_loss_step/hf_…` and `lf_…` (every term of the data
     losses), `train_loss_step/agreement_energy` (eV²) and `agreement_forces` (eV²/Å²), the sum as
     `train_loss_step/weighted_sum`; on validation set k `valk_epoch/hf_…`, `lf_…` (the
@@ -59,12 +65,14 @@ class CoTrainingModule(EMALightningModule):
             values; two untrained experts that are tied together learn slowly. Losses of held-out
             sets always have the full values.
         freeze: role or roles that are not trained; the others are trained towards them.
+        hf_form: "whole" or "correction".
         ema_decay: of the exponential moving average of the weights; 0 for none.
         kwargs: arguments of `nequip.train.NequIPLightningModule`; `model` must build a
             `ModuleDict` with the experts, see `duetto.cotrain.ExpertModels`.
 
     Raises:
-        InputError: unknown role to freeze, negative λ, or a model that is no pair.
+        InputError: unknown role to freeze, negative λ, unknown form of HF, or a model that is no
+            pair.
     """
 
     # Dictionaries of dictionaries of metrics, which the type of ModuleDict cannot say.
@@ -80,6 +88,7 @@ class CoTrainingModule(EMALightningModule):
         agreement_warmup_steps: int = 0,
         freeze: str | Sequence[str] = (),
         ema_decay: float = 0.999,
+        hf_form: str = "whole",
         **kwargs: Any,
     ):
         super().__init__(ema_decay=ema_decay, **kwargs)
@@ -88,6 +97,12 @@ class CoTrainingModule(EMALightningModule):
             raise InputError(f"co-training takes two experts or one: {', '.join(self.roles)}")
         if min(energy_agreement, force_agreement, agreement_warmup_steps) < 0:
             raise InputError("energy_agreement, force_agreement and their warmup: none below zero")
+        if hf_form not in FORMS or (hf_form == "correction" and "hf" not in self.roles):
+            raise InputError(
+                f"hf_form: got {hf_form!r}; allowed: {', '.join(FORMS)}, of a model hf"
+            )
+        self.corrects = hf_form == "correction"
+        self._corrected_lf: str | None = None
         register_cotraining_fields(self.roles)
         self.frozen = _frozen(freeze, self.roles)
         for role in self.frozen:
@@ -137,6 +152,19 @@ class CoTrainingModule(EMALightningModule):
         """What Lightning adds to the trainer's callbacks: a line for every epoch."""
         return [*super().configure_callbacks(), EpochLines()]
 
+    def on_fit_start(self) -> None:
+        """Learn which LF the labels were taken less: HF is a correction to no other."""
+        super().on_fit_start()
+        trained = getattr(getattr(self.trainer, "datamodule", None), "train_dataset", None)
+        for dataset in trained if isinstance(trained, Sequence) else (trained,):
+            self._corrected_lf = getattr(dataset, "lf_hash", None) or self._corrected_lf
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember that LF."""
+        super().on_save_checkpoint(checkpoint)
+        if self._corrected_lf is not None:
+            checkpoint[CORRECTED_LF] = self._corrected_lf
+
     @property
     def agreement_wanted(self) -> bool:
         """Whether the loss has agreement terms."""
@@ -147,7 +175,8 @@ class CoTrainingModule(EMALightningModule):
     def forward(self, inputs: AtomicDataDict.Type) -> dict[str, AtomicDataDict.Type]:
         """Outputs of every expert on all frames of a batch, by role."""
         everything = torch.ones_like(inputs[AtomicDataDict.NUM_NODES_KEY], dtype=torch.bool)
-        return {role: self._evaluate(role, inputs, everything) for role in self.roles}
+        evaluations = self._evaluate_all(inputs, dict.fromkeys(self.roles, everything))
+        return {role: output for role, (output, _) in evaluations.items()}
 
     def _evaluate(
         self, role: str, batch: AtomicDataDict.Type, frames: Tensor
@@ -163,13 +192,28 @@ class CoTrainingModule(EMALightningModule):
     ) -> dict[str, tuple[AtomicDataDict.Type, Tensor]]:
         """Each expert's output and the frames (B,) that it was evaluated on."""
         shared = frames_with(batch, batch[AGREEMENT_KEY] > 0)
-        evaluations = {}
+        wanted = {}
         for role in self.roles:
-            frames = shared.clone() if agreeing else torch.zeros_like(shared)
+            wanted[role] = shared.clone() if agreeing else torch.zeros_like(shared)
             if role in fitted:
-                frames |= batch[fits_key(role)] > 0
-            if bool(frames.any()):
-                evaluations[role] = (self._evaluate(role, batch, frames), frames)
+                wanted[role] |= batch[fits_key(role)] > 0
+        return self._evaluate_all(batch, wanted)
+
+    def _evaluate_all(
+        self, batch: AtomicDataDict.Type, wanted: dict[str, Tensor]
+    ) -> dict[str, tuple[AtomicDataDict.Type, Tensor]]:
+        """By role, the output on the frames (B,) that are wanted, if any, and these frames."""
+        on_lf = self.corrects and "lf" in wanted
+        if on_lf:
+            wanted = wanted | {"lf": wanted["lf"] | wanted["hf"]}
+        evaluations = {
+            role: (self._evaluate(role, batch, frames), frames)
+            for role, frames in wanted.items()
+            if bool(frames.any())
+        }
+        if on_lf and "hf" in evaluations:
+            (delta, frames), (lf, of_lf) = evaluations["hf"], evaluations["lf"]
+            evaluations["hf"] = corrected(lf, delta, frames[of_lf]), frames
         return evaluations
 
     def _labelled(
@@ -193,6 +237,9 @@ class CoTrainingModule(EMALightningModule):
         evaluations: dict[str, tuple[AtomicDataDict.Type, Tensor]],
     ) -> tuple[Tensor, Tensor] | None:
         """Squared differences of the experts on the shared atoms that both were evaluated on."""
+        if self.corrects and self.roles == ("hf",) and evaluations:
+            delta, frames = evaluations["hf"]
+            evaluations = {"hf": (delta, frames), "lf": (nothing_like(delta), frames)}
         if len(evaluations) < 2:
             return None
         frame_of_atom = batch[AtomicDataDict.BATCH_KEY]

@@ -37,6 +37,9 @@ LAST = "last.ckpt"
 BEST = "best.ckpt"
 """The checkpoint with the least validation loss, of a short configuration."""
 
+PAIR = "pair.duetto"
+"""HF and the LF that it corrects, where that was given."""
+
 EXPANDED = "nequip.yaml"
 """The configuration that nequip was given, in the folder of a training by a short one."""
 
@@ -110,7 +113,16 @@ def train(
         _start(written.resolve(), short.output, changes, progress, verbose, str(config))
         if structures is not None:
             linear_lf.fit_linear(short, structures, short.output / BEST, say)
+        if short.lf_pair is not None:
+            _write_pair(short.output, str(short.lf_pair))
     return short.output
+
+
+def _write_pair(folder: Path, lf: str) -> None:
+    """The best correction beside the LF that it was trained for."""
+    assemble = importlib.import_module("duetto.conversion.assemble").assemble
+    pair, _ = assemble(hf=str(folder / BEST), lf=lf)
+    pair.save(folder / PAIR)
 
 
 def _steps_per_epoch(config: TrainConfig, counts: Sequence[SetCounts]) -> int:
