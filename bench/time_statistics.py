@@ -47,7 +47,14 @@ from duetto.validate.statistics import Samples, compared
 Array = npt.NDArray[np.float64]
 
 PAIR = Path(__file__).parents[1] / "examples" / "ptco" / "ptco_time_linear.duetto"
-REGIONS = {"complex": {"any": [{"species": ["C", "O"]}, {"layers": {"axis": "z", "top": 1}}]}}
+REGIONS = {
+    "complex": {
+        "any": [
+            {"species": ["C", "O"]},
+            {"layers": {"axis": "z", "top": 2, "of": {"species": ["Pt"]}}},
+        ]
+    }
+}
 TEMPERATURE_K = 300.0
 TIMESTEP_FS = 1.0
 WARM_UP_STEPS = 1500
@@ -58,7 +65,7 @@ BONDED = 2.6
 
 
 def potential_of(atoms: Atoms, pair: ExpertPair, mixture: bool) -> SplitPotential:
-    """Split in time: full HF, or HF on the molecules and the layer under them."""
+    """Split in time: full HF, or HF on the molecules and the two layers under them."""
     weights = Regions.from_dict(REGIONS).weights(atoms) if mixture else np.ones(len(atoms))
     return SplitPotential(pair, list(atoms.symbols), weights, atoms.pbc, dtype="float64", skin=1.0)
 
