@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,8 +26,9 @@ from duetto.potential.mixture import Potential, Term
 from duetto.potential.neighbors import neighbors_of
 from duetto.potential.split import SplitFollowingPotential, SplitPotential
 from duetto.potential.terms import by_expert, mixture_terms
+from duetto.run.pair_model import open_pair
 from tests.linear_experts import random_expert
-from tests.pairs import mismatched_pair
+from tests.pairs import high_fidelity, low_fidelity, mismatched_pair
 
 SUMS = 1e-11
 """eV and eV/Å: float64 sums of some hundred terms of at most 10 eV/Å, in another order."""
@@ -110,6 +112,22 @@ def test_lf_counts_once_to_the_last_bit() -> None:
     assert (found["hf"] == w).all()
     slow = by_expert([Term("hf", w), Term("lf", -w)], correction=True)
     assert (slow["lf"] == 0.0).all()
+
+
+def test_a_run_does_not_give_it_another_lf(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "delta.duetto"
+    corrected().save(path)
+    monkeypatch.setattr("duetto.run.pair_model._open_expert", lambda named: high_fidelity(5))
+    named = SimpleNamespace(model_dump=lambda **_: {"torch": "another"})
+
+    def config(**experts: Any) -> Any:
+        both = SimpleNamespace(**({"hf": None, "lf": None} | experts))
+        return SimpleNamespace(pair=path, pair_name="delta.duetto", experts=both)
+
+    assert open_pair(config()).correction
+    with pytest.raises(InputError, match=r"experts.lf: the hf of delta.duetto is a correction"):
+        open_pair(config(lf=named))
+    assert not open_pair(config(hf=named)).correction  # that HF is an energy of its own
 
 
 def test_energies_and_forces_of_each_expert() -> None:
@@ -308,9 +326,39 @@ def test_in_lammps(terms: str) -> None:
     assert np.abs(found - expected.numpy()).max() < SUMS
 
 
-def test_an_atom_that_either_does_not_know_is_named() -> None:
-    from tests.pairs import high_fidelity, low_fidelity
+@pytest.mark.parametrize("terms", ["mixture", "slow"])
+def test_in_lammps_weights_follow_by_the_correction(terms: str) -> None:
+    """The difference of the experts is Δ, with LF asked and without."""
+    atoms, pair, w = crystal(), corrected(), weights()
+    kinds = atom_kinds(atoms.symbols, np.zeros(48), following(atoms).seeds)
+    types = list(dict.fromkeys(kinds))
+    names = [kind.name for kind in types]
+    unified = DuettoUnified(pair, names, terms=terms, follow=(1.4, 2.4))
+    _, row, neighbor, vectors = centres_and_edges(atoms, 2 * unified.rcutfac)
+    pulled: list[np.ndarray] = []
+    asked = torch.from_numpy(w > 0.0)
+    fake: Any = SimpleNamespace(
+        of_centres=lambda centres: (torch.from_numpy(w), {"hf": asked, "lf": asked}),
+        pull=lambda centres, difference: pulled.append(difference.numpy()),
+    )
+    data: Any = SimpleNamespace(
+        ntotal=48,
+        nlistatoms=48,
+        npairs=len(row),
+        iatoms=np.arange(48),
+        elems=np.array([types.index(kind) for kind in kinds]),
+        pair_i=row,
+        pair_j=neighbor,
+        rij=vectors,
+        following=fake,
+        update_pair_forces=lambda fij: None,
+    )
+    unified.compute_forces(data)
+    delta = alone(pair, atoms, np.ones(48))[1].site_energies["hf"].numpy()
+    assert np.abs(pulled[0] - delta)[w > 0].max() < SUMS
 
+
+def test_an_atom_that_either_does_not_know_is_named() -> None:
     atoms = crystal()
     delta = high_fidelity(type_names=("Pt", "C"))
     pair = ExpertPair(delta, low_fidelity(), correction=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,10 +76,11 @@ def at(atoms: Atoms) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor(atoms.positions), torch.tensor(atoms.cell.array)
 
 
-@pytest.mark.parametrize("kernels", [False, True])
-def test_the_numbers_of_the_cpu_as_the_seeds_move_on(kernels: bool) -> None:
+@pytest.mark.parametrize(("kernels", "correction"), [(False, False), (True, False), (False, True)])
+def test_the_numbers_of_the_cpu_as_the_seeds_move_on(kernels: bool, correction: bool) -> None:
     atoms = slab()
     pair = mismatched_pair() if kernels else pair_in_torch()
+    pair = replace(pair, correction=correction)
     p = on_triton(pair, atoms)
     for shift in (0.0,) if kernels else (0.0, 0.15, 0.9):
         atoms.positions[[6, 7], 0] += shift
