@@ -239,11 +239,12 @@ def _paths(files: list[Path]) -> list[str]:
 
 
 def _laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings merged; everything else replaced."""
+    """Nested mappings merged; everything else replaced, and what is made by another target."""
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
+        same = isinstance(old, Mapping) and isinstance(value, Mapping)
+        if same and value.get("_target_", old.get("_target_")) == old.get("_target_"):
             merged[key] = _laid_over(old, value)
         else:
             merged[key] = value

@@ -199,3 +199,17 @@ def test_the_command_tells_what_it_found(files: Files, tmp_path: Path, capsys) -
     assert "training: 45 labelled frames (45 for hf, 18 for lf)" in said
     assert main([*arguments, "-o", str(tmp_path / "b"), "--keys", "energy"]) == 2
     assert "write it as energy=REF_energy" in capsys.readouterr().err
+
+
+def test_an_expert_of_another_make_replaces_the_one_that_was_expanded() -> None:
+    """Arguments of a new network are none of an expert's that comes from a file."""
+    model = {"lf": {"_target_": "duetto.cotrain.ModelFromPair", "pair": "a.duetto", "role": "lf"}}
+    given = {"training_module": {"freeze": ["hf"], "model": {**model, "hf": {"l_max": 3}}}}
+    frames = Path(__file__).parents[3] / "examples" / "nih" / "cotrain.yaml"
+    config = load_train_config(frames).model_copy(update={"nequip": given})
+    module = nequip_configuration(config, 10)["training_module"]
+    assert module["model"]["lf"] == model["lf"]
+    assert module["model"]["hf"]["l_max"] == 3
+    assert module["model"]["hf"]["num_scalar_features"] == 16
+    assert module["freeze"] == ["hf"]
+    assert "optimizer" in module
