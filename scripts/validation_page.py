@@ -23,6 +23,14 @@ from duetto.validate.pictures import draw_pictures
 CASE = "ptco"
 """Whose marks have no name and whose pictures none either."""
 
+OF_RUNS = (
+    "statistics",
+    "nve_drift_mev_per_atom_per_ps",
+    "force_rmse_mev_per_angstrom",
+    "force_error_by_depth",
+)
+"""What a report says of its runs at constant energy."""
+
 
 def main() -> None:
     """Write what the command line names."""
@@ -44,6 +52,23 @@ def main() -> None:
         atomic_write(images / f"validation_{of_case}{name}", (args.results / name).read_bytes())
 
 
+def read_report(folder: Path) -> dict[str, Any]:
+    """What a validation found."""
+    found: dict[str, Any] = json.loads((folder / "validate.json").read_text(encoding="utf-8"))
+    return found
+
+
+def with_runs(report: dict[str, Any], longer: dict[str, Any]) -> dict[str, Any]:
+    """The report with the statistics, drifts and errors of another one's runs of the same pair.
+
+    Raises:
+        ValueError: it is another pair, or it has no statistics.
+    """
+    if longer["content_hash"] != report["content_hash"] or "statistics" not in longer:
+        raise ValueError("--long: no statistics of the same pair")
+    return report | {key: longer[key] for key in OF_RUNS}
+
+
 def marks(case: str = CASE) -> tuple[str, str]:
     """The lines between which a case has its tables."""
     name = "tables" if case == CASE else f"tables of {case}"
@@ -51,9 +76,22 @@ def marks(case: str = CASE) -> tuple[str, str]:
 
 
 def with_tables(
-    text: str, report: dict[str, Any], commit: str, words: str = "", case: str = CASE
+    text: str,
+    report: dict[str, Any],
+    commit: str,
+    words: str = "",
+    case: str = CASE,
+    longer: str = "",
 ) -> str:
     """The page with the report's tables between the marks of its case.
+
+    Args:
+        text: the page.
+        report: of the validation.
+        commit: that computed it.
+        words: behind the configuration.
+        case: folder of examples.
+        longer: a sentence on where its runs at constant energy come from, if from elsewhere.
 
     Raises:
         ValueError: the page has no such marks.
@@ -69,6 +107,8 @@ def with_tables(
     )
     if words:
         origin += f" Behind the configuration: `{words}`."
+    if longer:
+        origin += f" {longer}"
     parts = [origin, tables(report), certificates(report)]
     return f"{before}{begin}\n\n" + "\n\n".join(parts) + f"\n\n{end}{after}"
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,13 +19,30 @@ def test_the_page_says_where_its_tables_come_from() -> None:
         assert (ROOT / "docs" / name).is_file(), name
 
 
-def test_only_what_stands_between_the_marks_is_replaced(monkeypatch) -> None:
+@pytest.fixture
+def script() -> ModuleType:
     path = ROOT / "scripts" / "validation_page.py"
     spec = importlib.util.spec_from_file_location("validation_page", path)
     assert spec is not None
     assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_runs_may_come_from_a_longer_validation_of_the_same_pair(script: ModuleType) -> None:
+    runs = dict.fromkeys(script.OF_RUNS, "long")
+    report = {"content_hash": "a", "c44_gpa": 1.0} | dict.fromkeys(script.OF_RUNS, "short")
+    longer = {"content_hash": "a", "c44_gpa": 2.0} | runs
+    assert script.with_runs(report, longer) == {"content_hash": "a", "c44_gpa": 1.0} | runs
+    for wrong in (longer | {"content_hash": "b"}, {"content_hash": "a"}):
+        with pytest.raises(ValueError, match="no statistics of the same pair"):
+            script.with_runs(report, wrong)
+
+
+def test_only_what_stands_between_the_marks_is_replaced(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(script, "tables", lambda report: "new table")
     monkeypatch.setattr(script, "certificates", lambda report: "new sentence")
     report = {
@@ -40,6 +60,8 @@ def test_only_what_stands_between_the_marks_is_replaced(monkeypatch) -> None:
     assert "old" not in new
     assert "new table" in new
     assert "examples/ptco/validate.yaml`, seed 3, commit abc" in new
+    told = script.with_tables(old, report, "abc", longer="Runs are longer.")
+    assert "`p.duetto` has the hash 0123456789ab. Runs are longer.\n\nnew table" in told
     other = script.with_tables(old, report, "abc", case="nih")
     assert "kept" not in other
     assert "old" in other
