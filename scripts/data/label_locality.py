@@ -56,6 +56,10 @@ BULK_RADII_A = RADII_A[:4]
 """Bulk is repeated in three directions, to 256 atoms that have few neighbours beyond 9 Å."""
 
 
+BESIDE_A = 0.2
+"""Between the marks of two kinds in the picture, which have the same radius."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """What one atom of one frame says; squares of a force component, (eV/Å)²."""
@@ -320,7 +324,7 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
 def draw(figure: Figure, rows: Sequence[dict[str, str]]) -> None:
     """What lies beyond a radius, and beside it what HF is off by."""
     axes: Axes = figure.subplots()
-    for kind, colour in KINDS.items():
+    for place, (kind, colour) in enumerate(KINDS.items()):
         found = [row for row in rows if row["atoms"] == kind]
         curve = sorted(
             [row for row in found if row["measure"] == SCATTER],
@@ -334,7 +338,8 @@ def draw(figure: Figure, rows: Sequence[dict[str, str]]) -> None:
         )  # fmt: skip
         for row in found:
             if row["measure"] == LOCAL:
-                radius, value = float(row["radius_angstrom"]), float(row["value_mev_per_angstrom"])
+                radius = float(row["radius_angstrom"]) + BESIDE_A * (place - 1)
+                value = float(row["value_mev_per_angstrom"])
                 axes.plot(radius, value, marker="D", markersize=6, color=colour, mfc="none")
                 off = float(row["hf_error_mev_per_angstrom"])
                 axes.plot(radius, off, marker="x", markersize=6, color=colour)
