@@ -243,9 +243,12 @@ def _laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        same = isinstance(old, Mapping) and isinstance(value, Mapping)
-        if same and value.get("_target_", old.get("_target_")) == old.get("_target_"):
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and _same_target(old, value):
             merged[key] = _laid_over(old, value)
         else:
             merged[key] = value
     return merged
+
+
+def _same_target(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return bool(new.get("_target_", old.get("_target_")) == old.get("_target_"))
