@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase import Atoms
 
-from duetto import ExpertPair, Regions, RunStopped
+from duetto import DuettoCalculator, ExpertPair, Regions, RunStopped
 from duetto.cli.main import main
 from duetto.cotrain.config import load_train_config
 from duetto.cotrain.expansion import data_section
@@ -138,3 +139,25 @@ def test_reference_values_are_those_of_the_labels_own_potential(
     assert (found["c11_gpa"] + 2 * found["c12_gpa"]) / 3 == pytest.approx(
         found["bulk_modulus_gpa"], rel=0.01
     )
+
+
+def test_lf_is_trained_further_on_the_slopes_of_hf(
+    pair: ExpertPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_train_config(EXAMPLE / "agree.yaml")
+    assert config.data.stress
+    assert config.nequip["training_module"]["freeze"] == ["hf"]
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    frames = list(importlib.import_module("label_by_hf").labelled(pair, 2))
+    assert [atoms.info["config_type"] for atoms in frames].count("bulk_still") == 2
+    assert len(frames) == 4
+    atoms, step = frames[0], 1e-4
+    energies = []
+    for sign in (-1, 1):
+        strained = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+        strained.set_cell(strained.cell.array * (1 + sign * step), scale_atoms=True)
+        strained.calc = DuettoCalculator(pair, device="cpu", dtype="float64", self_check=False)
+        energies.append(strained.get_potential_energy())
+    # dE/dε of a strain of all lengths is V times the trace of the stress.
+    slope = (energies[1] - energies[0]) / (2 * step)
+    assert slope == pytest.approx(atoms.get_volume() * atoms.get_stress()[:3].sum(), rel=1e-4)
