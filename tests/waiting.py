@@ -12,7 +12,12 @@ from duetto.md.state import State
 
 
 def wait_for_every_record(
-    state: State, device: DeviceStage, end: int, every: int, partition: KeptPartition | None
+    state: State,
+    device: DeviceStage,
+    end: int,
+    every: int,
+    partition: KeptPartition | None,
+    together: int = 1,
 ) -> Iterator[State]:
     """In the place of `duetto.md.loop._one_record_behind`: no step is taken ahead of a state."""
     while state.step < end:

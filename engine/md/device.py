@@ -61,6 +61,7 @@ class PendingState:
             energies=now.energies,
             virial=-now.virial,
             list_reference=now.list_reference,
+            slow_forces=now.slow_forces,
             n_rebuilds=state.n_rebuilds + len(self.at_rebuilds),
             thermostat_work=state.thermostat_work + float(now.heat),
             step=now.step,
@@ -89,6 +90,7 @@ class DeviceStage:
         *,
         temperature_K: float | None = None,
         friction_per_fs: float = 0.0,
+        every: int | None = None,
     ) -> None:
         """Continue from `state`, with the list that it was using.
 
@@ -98,6 +100,7 @@ class DeviceStage:
             timestep_fs: fs.
             temperature_K: of the bath, K; None for constant energy.
             friction_per_fs: of the bath, 1/fs.
+            every: where time is split, steps from one evaluation of the slow forces to the next.
         """
         self.potential = potential
         self.timestep_fs = timestep_fs
@@ -113,8 +116,10 @@ class DeviceStage:
             state.cell,
             state.response,
             state.step,
+            state.slow_forces,
         )
-        self._dynamics = potential.propagator(start, timestep_fs, bath)
+        split = {} if every is None else {"every": every}
+        self._dynamics = potential.propagator(start, timestep_fs, bath, **split)
         self._dynamics.on_rebuild.append(self._rebuilt)
         self._rebuilds: list[Rebuild] = []
         self._left: list[tuple[Tensor, Tensor]] = []

@@ -43,6 +43,11 @@ class Stage(ABC):
         """Whether there is `on_device`; without it the host takes every step of the run."""
         return False
 
+    @property
+    def steps_together(self) -> int:
+        """How many steps lead from one state to the next."""
+        return 1
+
     def beginning(self, step: int) -> Self:
         """The same stage, knowing the step of the run at which it begins."""
         return self
@@ -209,7 +214,7 @@ def run_md(
             continue
         if on_device:
             device = stage.on_device(state, potential, timestep_fs)
-            states = _one_record_behind(state, device, end, every, partition)
+            states = _one_record_behind(state, device, end, every, partition, stage.steps_together)
         else:
             states = _step_by_step(state, potential, stage, timestep_fs, partition, end)
         for state in states:
@@ -238,16 +243,22 @@ def _may_stay_on_device(
 
 
 def _one_record_behind(
-    state: State, device: DeviceStage, end: int, every: int, partition: KeptPartition | None
+    state: State,
+    device: DeviceStage,
+    end: int,
+    every: int,
+    partition: KeptPartition | None,
+    together: int = 1,
 ) -> Iterator[State]:
     """The states to be recorded; each while the device is on its way to the next.
 
     The guard looks in a thread of its own meanwhile: a look takes as long as many steps.
     """
     step, pending = state.step, None
+    unseen = max(STEPS_UNSEEN // together, 1) * together
     with ThreadPoolExecutor(1, "guard") as aside:
         while step < end:
-            n_steps = min(every - step % every, STEPS_UNSEEN - step % STEPS_UNSEEN, end - step)
+            n_steps = min(every - step % every, unseen - step % unseen, end - step)
             looked = aside.submit(_look, pending, partition, state.cell)
             try:
                 device.launch(n_steps)

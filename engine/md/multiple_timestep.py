@@ -21,6 +21,7 @@ from typing import Protocol
 from torch import Tensor
 
 from duetto.errors import InputError
+from duetto.md.device import DeviceStage
 from duetto.md.integrators import ornstein_uhlenbeck
 from duetto.md.loop import NVE, Langevin, Stage
 from duetto.md.state import DrivingPotential, State, evaluated, with_forces, with_list
@@ -48,6 +49,17 @@ class SplitNVE(NVE):
         """
         return respa_verlet(state, _split(potential), timestep_fs, self.every)
 
+    @property
+    def steps_together(self) -> int:
+        """Those of an outer step."""
+        return self.every
+
+    def on_device(
+        self, state: State, potential: DrivingPotential, timestep_fs: float
+    ) -> DeviceStage:
+        """The same on the potential's device."""
+        return DeviceStage(state, potential, timestep_fs, every=self.every)
+
 
 @dataclass(frozen=True)
 class SplitLangevin(Langevin):
@@ -68,6 +80,24 @@ class SplitLangevin(Langevin):
             self.every,
             temperature_K=self.temperature_at(state.step),
             friction_per_fs=self.friction_per_fs,
+        )
+
+    @property
+    def steps_together(self) -> int:
+        """Those of an outer step."""
+        return self.every
+
+    def on_device(
+        self, state: State, potential: DrivingPotential, timestep_fs: float
+    ) -> DeviceStage:
+        """The same on the potential's device, with other random numbers."""
+        return DeviceStage(
+            state,
+            potential,
+            timestep_fs,
+            temperature_K=self.temperature_K,
+            friction_per_fs=self.friction_per_fs,
+            every=self.every,
         )
 
 

@@ -136,6 +136,7 @@ class Propagating(Protocol):
         start: Start,
         timestep_fs: float,
         bath: Bath | None,
+        every: int | None = None,
     ) -> Any:
         """What advances positions and velocities on the device.
 
@@ -145,6 +146,8 @@ class Propagating(Protocol):
             start: where to begin.
             timestep_fs: fs.
             bath: a thermostat, or None for constant energy.
+            every: where time is split, steps from one evaluation of the slow forces to the next;
+                the last group of terms is then the fast energy. None where it is not.
 
         Returns:
             An object with `launch(n_steps)`, `finish()`, `snapshot()`, `on_rebuild`, `step`, as
@@ -161,6 +164,7 @@ class Start:
         cell: (3, 3) Å.
         accelerations: (A,) Å/fs² by a force of 1 eV/Å.
         step: of the run.
+        slow_forces: (A, 3) eV/Å, part of `forces`, where time is split.
     """
 
     positions: Tensor
@@ -169,3 +173,4 @@ class Start:
     cell: Tensor
     accelerations: Tensor
     step: int
+    slow_forces: Tensor | None = None

@@ -195,6 +195,10 @@ class Potential:
         self._groups.append((groups, work))
         return work
 
+    def _evaluated(self) -> Sequence[ExpertWork]:
+        """What `evaluate` asks the experts for."""
+        return self._work
+
     def _ranges(self, work: Sequence[ExpertWork]) -> Array:
         """How far the experts of each atom see, (A,) Å; 0 where there are none."""
         ranges = np.zeros(len(self.species))
@@ -358,15 +362,15 @@ class Potential:
         """
         self.evaluate(positions, cell)
         local = strictly_local(self.pair.experts)
-        sample = [_sample(job) for job in self._work if job.role in local]
-        mine = self.backend.evaluate(positions, cell, self.neighbor_list, sample)[0]
+        sample = [_sample(job) for job in self._evaluated() if job.role in local]
+        mine = self.backend.evaluate(positions, cell, self.neighbor_list, sample)
         sampled = np.unique(np.concatenate([np.zeros(0, np.int64), *(s.centres for s in sample)]))
         # A list of its own: that of the backend may be large, elsewhere, or what is wrong.
         near = neighbors_of(sampled, self.reach, positions, cell, self.pbc)
         reference = ReferenceBackend(local, torch.float64)
-        theirs = reference.evaluate(positions.cpu(), cell.cpu(), near, sample)[0]
-        error = float((mine.forces.cpu() - theirs.forces).abs().max())
-        error /= max(float(theirs.forces.abs().max()), 1e-3)
+        theirs = reference.evaluate(positions.cpu(), cell.cpu(), near, sample)
+        # One that is not a number is the largest.
+        error = max(map(_relative_error, mine, theirs), key=lambda e: (e != e, e))
         tolerance = _SELF_CHECK_TOLERANCE[self.precision]
         if not error <= tolerance:
             raise RunStopped(
@@ -397,6 +401,12 @@ def with_known_centres(work: list[ExpertWork], known: Sequence[ExpertWork]) -> l
         return job.centres
 
     return [replace(job, centres=known_centres(job)) for job in work]
+
+
+def _relative_error(found: Evaluation, expected: Evaluation) -> float:
+    """Largest error of a force over the largest force."""
+    error = float((found.forces.cpu() - expected.forces).abs().max())
+    return error / max(float(expected.forces.abs().max()), 1e-3)
 
 
 def _sample(job: ExpertWork) -> ExpertWork:

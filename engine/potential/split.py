@@ -10,7 +10,7 @@ have beyond the fast ones, whatever the weights do: where they follow atoms, −
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,27 +19,20 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from duetto.errors import InputError
-from duetto.potential.base import Evaluation
+from duetto.potential.base import Bath, Evaluation, Propagating, Start
 from duetto.potential.following import FollowingPotential
 from duetto.potential.mixture import Potential, Term
-from duetto.potential.terms import checked_weights, mixture_terms
+from duetto.potential.terms import ExpertWork, checked_weights, mixture_terms
 
 
 class SplitPotential(Potential):
-    """A mixture whose evaluations tell the slow forces, too."""
+    """A mixture whose evaluations tell the slow forces, too.
+
+    Arguments are those of `Potential`; the low-fidelity expert must know every species.
+    """
 
     _fast: list[list[Term]]
     _all: list[list[Term]]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Prepare the low-fidelity expert for every atom; arguments as those of `Potential`.
-
-        Raises:
-            InputError: as `Potential`; the low-fidelity expert is missing or does not know a
-                species; the backend keeps dynamics to itself.
-        """
-        super().__init__(*args, **kwargs)
-        _require_host_steps(self)
 
     def set_weights(
         self,
@@ -54,6 +47,9 @@ class SplitPotential(Potential):
         self._fast, self._all = [low], [list(self.terms), *by_next, low]
         self.reserve(self._all)
 
+    def _evaluated(self) -> Sequence[ExpertWork]:
+        return self._work_of(self._all)
+
     def evaluate(self, positions: Tensor, cell: Tensor) -> Evaluation:
         """The mixture, with its slow forces; see `Potential.evaluate`."""
         *mixtures, fast = self.evaluate_terms(positions, cell, self._all)
@@ -65,6 +61,27 @@ class SplitPotential(Potential):
         """The low-fidelity expert on all atoms, alone; arguments as those of `evaluate`."""
         return self.evaluate_terms(positions, cell, self._fast)[0]
 
+    def propagator(
+        self, start: Start, timestep_fs: float, bath: Bath | None = None, every: int | None = None
+    ) -> Any:
+        """Dynamics on the backend's device; see `Potential.propagator`.
+
+        Args:
+            start: where to begin.
+            timestep_fs: of the inner step, fs.
+            bath: a thermostat, or None for constant energy.
+            every: inner steps in an outer one; None for the mixture at every step.
+
+        Raises:
+            TypeError: the backend has none, or the start lacks the slow forces.
+        """
+        if every is None or not isinstance(self.backend, Propagating):
+            return super().propagator(start, timestep_fs, bath)
+        if start.slow_forces is None:
+            raise TypeError("the state has no slow forces: it comes from another potential")
+        work = self._work_of(self._all)
+        return self.backend.propagator(self.neighbor_list, work, start, timestep_fs, bath, every)
+
 
 class SplitFollowingPotential(FollowingPotential):
     """The same with weights that follow atoms."""
@@ -73,14 +90,19 @@ class SplitFollowingPotential(FollowingPotential):
         """Prepare the low-fidelity expert for every atom; arguments as `FollowingPotential`.
 
         Raises:
-            InputError: as `FollowingPotential` and `SplitPotential`.
+            InputError: as `FollowingPotential`; the low-fidelity expert does not know a species;
+                the backend is triton, where weights do not follow atoms and time is split at once.
         """
         super().__init__(*args, **kwargs)
         self._fast = [_low_everywhere(self)]
         self._besides = tuple(self._fast)
 
     def _require_backend(self) -> None:
-        _require_host_steps(self)
+        if self.takes_steps_on_device:
+            raise InputError(
+                f"multiple_timestep: with regions.follow the backend {self.backend.name} has none; "
+                "use device: cpu, or backend: reference"
+            )
 
     def evaluate(self, positions: Tensor, cell: Tensor) -> Evaluation:
         """The mixture, with its slow forces; see `FollowingPotential.evaluate`."""
@@ -96,11 +118,3 @@ class SplitFollowingPotential(FollowingPotential):
 def _low_everywhere(potential: Potential) -> list[Term]:
     """The fast sum."""
     return [Term("lf", np.ones(len(potential.species)))]
-
-
-def _require_host_steps(potential: Potential) -> None:
-    if potential.takes_steps_on_device:
-        raise InputError(
-            f"multiple_timestep: the backend {potential.backend.name} has no multiple time steps "
-            "yet; use device: cpu, or backend: reference"
-        )

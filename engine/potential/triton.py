@@ -6,7 +6,7 @@ even that is `duetto.kernels.triton.dynamics`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,10 @@ from duetto.atoms.geometry import check_geometry
 from duetto.errors import InputError, RunStopped
 from duetto.experts.base import Edges, Expert, cutoff_matrix
 from duetto.kernels.triton import flags as flag
-from duetto.kernels.triton.dynamics import Dynamics, Thermostat
+from duetto.kernels.triton.dynamics import FORCE_RANGE_MESSAGE, Dynamics, Thermostat
 from duetto.kernels.triton.expert_launch import PRECISIONS
-from duetto.kernels.triton.mixture import Mixture
+from duetto.kernels.triton.mixture import Mixture, whole_virial
+from duetto.kernels.triton.multiple_timestep import SplitDynamics
 from duetto.kernels.triton.neighbor_list import CapacityError, DeviceNeighborList
 from duetto.kernels.triton.rows import edge_rows
 from duetto.potential.base import Bath, Evaluation, Start
@@ -95,6 +96,8 @@ class TritonBackend:
                 neighbors = self.new_list(work, np.zeros(0), neighbors.pbc, 0.0)
                 neighbors.rebuild(x, cell.detach())
             n_groups = len(work[0].coefficients) if work else 1
+            if neighbors.is_second(work):
+                return self._evaluate_second(x, cell.detach(), neighbors, work[0], home)
             neighbors.use_coefficients(work, 0)
             mixture = self._evaluate(x, cell.detach(), neighbors)
             sites = {role: e.to(home) for role, e in neighbors.site_energies().items()}
@@ -104,6 +107,36 @@ class TritonBackend:
                     neighbors.use_coefficients(work, group)
                     mixture.gather()
                 evaluations.append(_result(mixture, sites, home))
+            # As a run on the device that shares the list has them.
+            neighbors.use_coefficients(work, 0)
+        return evaluations
+
+    def _evaluate_second(
+        self, x: Tensor, cell: Tensor, neighbors: DeviceList, job: ExpertWork, home: torch.device
+    ) -> list[Evaluation]:
+        """Sums over the low-fidelity expert alone, over a list that serves both."""
+        mixture: Mixture = neighbors.mixture
+        forces = torch.full_like(mixture.forces, torch.nan)
+        energies = torch.full_like(mixture.energies, torch.nan)
+
+        def launch(x: Tensor) -> None:
+            mixture.evaluate_second(x, neighbors.second_weights(job, 0), forces, energies)
+
+        self._evaluate(x, cell, neighbors, launch, lambda: FORCE_RANGE_MESSAGE)
+        sites = {"lf": neighbors.site_energies()["lf"].to(home)}
+        evaluations = []
+        for group in range(len(job.coefficients)):
+            weights = neighbors.second_weights(job, group)
+            virials = mixture.gather_second(weights, forces, energies, virials=True)
+            evaluations.append(
+                Evaluation(
+                    energy=float(energies.sum()),
+                    energies=energies.clone().to(home),
+                    forces=forces.clone().to(home),
+                    virial=-whole_virial(virials).to(home),
+                    site_energies=sites,
+                )
+            )
         return evaluations
 
     def evaluate_weighted(
@@ -142,23 +175,31 @@ class TritonBackend:
         start: Start,
         timestep_fs: float,
         bath: Bath | None,
+        every: int | None = None,
     ) -> Dynamics:
         """See `duetto.potential.base.Propagating`."""
         neighbors.use_coefficients(work, 0)
         thermostat = None
         if bath is not None:
             thermostat = Thermostat(bath.thermal_energy, bath.friction_per_fs, bath.seed)
-        return Dynamics(
+        state = (
             neighbors.mixture,
             start.positions,
             start.velocities,
             start.cell.to(neighbors.mixture.forces),
             start.accelerations,
             timestep_fs,
-            forces=start.forces,
-            thermostat=thermostat,
-            first_step=start.step,
         )
+        options: dict[str, Any] = {
+            "forces": start.forces,
+            "thermostat": thermostat,
+            "first_step": start.step,
+        }
+        if every is None:
+            return Dynamics(*state, **options)
+        fast = neighbors.coefficients(work, -1)
+        options |= {"slow_forces": start.slow_forces, "fast_weights": fast, "every": every}
+        return SplitDynamics(*state, **options)
 
     def site_energies(self, role: str, edges: Edges) -> tuple[Tensor, Tensor]:
         """See `duetto.potential.base.Backend`.
@@ -176,23 +217,31 @@ class TritonBackend:
             self.experts[role].evaluate(rows, 0, energies, gradients)
         return energies, gradients.T.contiguous()
 
-    def _evaluate(self, x: Tensor, cell: Tensor, neighbors: DeviceList) -> Mixture:
-        """The mixture after evaluating it, with no flag raised."""
+    def _evaluate(
+        self,
+        x: Tensor,
+        cell: Tensor,
+        neighbors: DeviceList,
+        launch: Callable[[Tensor], object] | None = None,
+        out_of_range: Callable[[], str] | None = None,
+    ) -> Mixture:
+        """The mixture after evaluating it, or what `launch` does of it, with no flag raised."""
         mixture: Mixture = neighbors.mixture
+        launch = launch or mixture.evaluate
         x = x.contiguous()  # the kernels read rows of three numbers one behind the other
         # What an evaluation that was given up has raised does not concern this one.
         mixture.neighbors.flags[flag.TILE_FULL.value : flag.HALTED.value].zero_()
         mixture.want_virials(True)
-        mixture.evaluate(x)
+        launch(x)
         raised = mixture.neighbors.flags.tolist()
         too_small = (flag.CELL_FULL, flag.LIST_FULL, flag.TILE_FULL, flag.WORK_FULL)
         if any(raised[full.value] for full in too_small):
             neighbors.rebuild(x, cell)
-            mixture.evaluate(x)
+            launch(x)
             raised = mixture.neighbors.flags.tolist()
         if raised[flag.FORCE_RANGE.value]:
             mixture.neighbors.flags[flag.FORCE_RANGE.value].zero_()
-            raise RunStopped(_out_of_range(mixture))
+            raise RunStopped(_out_of_range(mixture) if out_of_range is None else out_of_range())
         return mixture
 
 
@@ -219,6 +268,7 @@ class DeviceList:
         self._copy: tuple[int, tuple[Array, Array, Array]] | None = None
         self._jobs = {job.role: job for job in work}
         self._used: tuple[Sequence[ExpertWork], int] | None = None
+        self._second: tuple[ExpertWork, int, Tensor] | None = None
         n_atoms = len(work[0].types) if work else 0
         n_types = max((len(backend.cutoffs[role]) for role in self._jobs), default=1)
         # One type more, with cutoff 0: species that an expert does not know.
@@ -243,20 +293,36 @@ class DeviceList:
         self.mixture.set_centres((first[0], second[0]), (first[1], second[1]))
 
     def serves(self, work: Sequence[ExpertWork], ranges: object) -> bool:
-        """Whether these are the centres that the list was made for."""
-        return len(work) == len(self._jobs) and all(
+        """Whether these are the centres that the list was made for, of LF if not of both."""
+        same = all(
             job.role in self._jobs and np.array_equal(job.centres, self._jobs[job.role].centres)
             for job in work
         )
+        return same and (len(work) == len(self._jobs) or self.is_second(work))
+
+    def is_second(self, work: Sequence[ExpertWork]) -> bool:
+        """Whether LF alone is asked, and the list is for both."""
+        return len(self._jobs) == len(ROLES) and [job.role for job in work] == ["lf"]
 
     def use_coefficients(self, work: Sequence[ExpertWork], group: int) -> None:
         """Weigh the centres as a group of terms does."""
         if self._used is not None and self._used[0] is work and self._used[1] == group:
             return
+        self.mixture.weights.copy_(self.coefficients(work, group))
+        self._used = work, group
+
+    def coefficients(self, work: Sequence[ExpertWork], group: int) -> Tensor:
+        """(C,) float64 on the device, what the centres count for in a group of terms."""
         by_role = {job.role: job.coefficients[group] for job in work}
         weights = np.concatenate([by_role.get(role, np.zeros(0)) for role in ROLES])
-        self.mixture.weights.copy_(torch.from_numpy(weights))
-        self._used = work, group
+        return torch.from_numpy(weights).to(self.mixture.forces)
+
+    def second_weights(self, job: ExpertWork, group: int) -> Tensor:
+        """(C,) float64 on the device, the same for LF alone, with none for HF."""
+        if self._second is None or self._second[0] is not job or self._second[1] != group:
+            weights = np.concatenate([np.zeros(len(self._centres["hf"])), job.coefficients[group]])
+            self._second = job, group, torch.from_numpy(weights).to(self.mixture.forces)
+        return self._second[2]
 
     @property
     def flags(self) -> Tensor:

@@ -1,7 +1,7 @@
 """Dynamics that stays on the device, at constant energy or at constant temperature.
 
-A step and a rebuild of the list are each captured in a graph. The host launches step k + 1 before
-it reads the flags of step k, so it never holds the device up. A rebuild is asked for well before
+A step and a rebuild of the list are each captured in a graph. The host launches step n + 1 before
+it reads the flags of step n, so it never holds the device up. A rebuild is asked for well before
 the list fails; should the list fail all the same, or a buffer overflow, the step is void: the
 device leaves it half done, ignores what was launched after it, and the host completes it.
 """
@@ -59,6 +59,8 @@ class Snapshot:
         list_reference: (A, 3) float64, Å, where the list in use was built.
         kinetic: () float64, eV.
         heat: () float64, kinetic energy that the thermostat has given, eV.
+        slow_forces: (A, 3) float64, eV/Å, the part of `forces` that acts at long intervals; None
+            where time is not split.
         arrived: recorded behind the copies, None where there were none to wait for.
     """
 
@@ -72,6 +74,7 @@ class Snapshot:
     list_reference: Tensor
     kinetic: Tensor
     heat: Tensor
+    slow_forces: Tensor | None = None
     arrived: torch.cuda.Event | None = None
 
     def wait(self) -> Snapshot:
@@ -113,6 +116,9 @@ class Dynamics:
         on_rebuild: called after each rebuild; may synchronise, and may change the partition.
         rebuilt_at: step of the positions at which the list was built last.
     """
+
+    n_kinds = 1
+    """How many kinds of steps there are, each with launches, and so a graph, of its own."""
 
     def __init__(
         self,
@@ -157,8 +163,9 @@ class Dynamics:
         self._copies = torch.cuda.Stream(self.positions.device) if on_gpu else None
         size = (STEPS_IN_FLIGHT, flag.N_FLAGS)
         self._host_flags = torch.zeros(size, dtype=torch.int32, pin_memory=on_gpu)
-        self._graphs: tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph] | None = None
+        self._graphs: list[torch.cuda.CUDAGraph] | None = None
         self._captured: tuple[int, ...] = ()
+        self._launched_kinds: set[int] = set()
         self._in_flight: deque[Callable[[], list[int]]] = deque()
         self._launched = self._rebuilt_after = self._end = self.rebuilt_at = first_step
         with torch.cuda.device_of(self.positions):
@@ -179,8 +186,24 @@ class Dynamics:
             self._bath = self._mass.new_tensor([kept, bath.thermal_energy * (1.0 - kept**2)])
             self._seed = self._steps_done.new_tensor([bath.seed])
 
-    def refresh(self) -> None:
+    def _kind_of(self, step: int) -> int:
+        """Which kind of step leads to the state after `step` of them, 0 … n_kinds − 1."""
+        return 0
+
+    def _evaluate(self, kind: int) -> None:
+        """Forces at the present positions, of those that a step of this kind ends with."""
+        self.mixture.evaluate(self.positions)
+
+    @property
+    def _driving(self) -> Tensor:
+        """(A, 3) eV/Å, the forces of both halves of a kick, rewritten by `_evaluate`."""
+        return self.mixture.forces
+
+    def refresh(self, step: int | None = None) -> None:
         """Build the list and compute the forces at the present positions, on the host's watch.
+
+        Args:
+            step: of the positions; default: the present one.
 
         Raises:
             ForceRangeError: a force is out of range.
@@ -188,7 +211,7 @@ class Dynamics:
         """
         self.neighbors.build(self.positions, self.cell)
         self.mixture.want_virials(True)
-        self.mixture.evaluate(self.positions)
+        self._evaluate(self._kind_of(self.step if step is None else step))
         if int(self.neighbors.flags[flag.FORCE_RANGE.value]):
             raise ForceRangeError(FORCE_RANGE_MESSAGE)
 
@@ -264,7 +287,12 @@ class Dynamics:
             return self._snapshot()
 
     def _snapshot(self) -> Snapshot:
-        tensors = {
+        host, arrived = self._to_host(self._recorded())
+        return Snapshot(step=self.step, arrived=arrived, **host)
+
+    def _recorded(self) -> dict[str, Tensor]:
+        """Copies of what a snapshot holds."""
+        return {
             "positions": self.positions.clone(),
             "velocities": self.velocities.clone(),
             "forces": self.mixture.forces.clone(),
@@ -275,8 +303,6 @@ class Dynamics:
             "kinetic": self._kinetic.sum(),
             "heat": self.heat.sum(),
         }
-        host, arrived = self._to_host(tensors)
-        return Snapshot(step=self.step, arrived=arrived, **host)
 
     def rebuild_snapshot(self) -> Rebuild:
         """Copy the positions of the last rebuild to the host without waiting for them.
@@ -304,24 +330,24 @@ class Dynamics:
             arrived.record()
         return host, arrived
 
-    def _step(self) -> None:
+    def _step(self, kind: int = 0) -> None:
         """The launches of one step."""
         if self._with_thermostat:
             self._thermalized_half()
         else:
             kick_and_drift[(len(self._kinetic),)](
-                self.positions, self.velocities, self.mixture.forces, self._accelerations,
+                self.positions, self.velocities, self._driving, self._accelerations,
                 self._timestep, self._last_positions, self._last_velocities,
                 self.neighbors.reference, self.neighbors.limits, self.neighbors.flags,
                 len(self.positions), BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
             )  # fmt: skip
-        self.mixture.evaluate(self.positions)
+        self._evaluate(kind)
         self._kick()
 
     def _thermalized_half(self) -> None:
         grid, n_atoms = (len(self._kinetic),), len(self.positions)
         kick_and_thermalize[grid](
-            self.positions, self.velocities, self.mixture.forces, self._accelerations,
+            self.positions, self.velocities, self._driving, self._accelerations,
             self._timestep, self._bath, self._seed, self._steps_done, self._last_positions,
             self._last_velocities, self._momenta, self._kinetic_before, self.neighbors.flags,
             n_atoms, len(self._kinetic), BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
@@ -336,7 +362,7 @@ class Dynamics:
 
     def _kick(self) -> None:
         kick[(len(self._kinetic),)](
-            self.velocities, self.mixture.forces, self._accelerations, self._timestep,
+            self.velocities, self._driving, self._accelerations, self._timestep,
             self._kinetic, self._steps_done, self.neighbors.flags, len(self.positions),
             BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
         )  # fmt: skip
@@ -347,56 +373,67 @@ class Dynamics:
         return self.positions.is_cuda and self.mixture.capturable
 
     def _launch_step(self) -> None:
-        """Replay the graph of a step; the first step after a change of buffers is launched as is.
+        """Replay the graph of a step; the first of a kind after a change of buffers goes as it is.
 
         That first one also compiles what is new, which capturing cannot. Only the last step of a
         launch is recorded by anybody, and only there virials are computed.
         """
         self.mixture.want_virials(self._launched + 1 == self._end)
+        kind = self._kind_of(self._launched + 1)
         if not self._captures:
-            self._step()
-        elif self._captured != self.mixture.generation:
+            self._step(kind)
+            return
+        if self._captured != self.mixture.generation:
             self._graphs = None
-            self._step()
-            # Only now: the step itself may have given the experts other buffers.
-            self._captured = self.mixture.generation
-        else:
-            self._both_graphs()[0].replay()
+            self._launched_kinds.clear()
+        if self._ready:
+            self._all_graphs()[kind].replay()
+            return
+        self._step(kind)
+        # Only now: the step itself may have given the experts other buffers.
+        self._captured = self.mixture.generation
+        self._launched_kinds.add(kind)
 
     def _launch_rebuild(self) -> None:
-        if self._captures and self._captured == self.mixture.generation:
-            self._both_graphs()[1].replay()
+        if self._captures and self._captured == self.mixture.generation and self._ready:
+            self._all_graphs()[-1].replay()
             self.neighbors.n_rebuilds += 1
         else:
             self.neighbors.rebuild(self.positions)
         self.rebuilt_at = self._launched
-        self._notify()
+        self._notify(self._launched)
 
-    def _both_graphs(self) -> tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph]:
-        """The captured step and rebuild."""
+    @property
+    def _ready(self) -> bool:
+        """Whether every kind of step has been launched since buffers changed."""
+        return len(self._launched_kinds) == self.n_kinds
+
+    def _all_graphs(self) -> list[torch.cuda.CUDAGraph]:
+        """The captured steps, one of each kind, and the rebuild behind them."""
         if self._graphs is None:
             rebuilds = self.neighbors.n_rebuilds
-            step, rebuild = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+            graphs = [torch.cuda.CUDAGraph() for _ in range(self.n_kinds + 1)]
             # Torch's own stream for captures is of the device that captured first. Another thread,
             # the guard's, may wait for an event of the device meanwhile; by default CUDA takes that
             # for a mistake and gives the capture up.
             stream = torch.cuda.Stream(self.positions.device)
             how: Any = {"stream": stream, "capture_error_mode": "thread_local"}
-            with torch.cuda.graph(step, **how):
-                self._step()
-            with torch.cuda.graph(rebuild, **how):
+            for kind in range(self.n_kinds):
+                with torch.cuda.graph(graphs[kind], **how):
+                    self._step(kind)
+            with torch.cuda.graph(graphs[-1], **how):
                 self.neighbors.rebuild(self.positions)
             self.neighbors.n_rebuilds = rebuilds
-            self._graphs = step, rebuild
+            self._graphs = graphs
         return self._graphs
 
-    def _notify(self) -> None:
-        """Call the listeners; where one has changed the partition, take it up."""
+    def _notify(self, step: int) -> None:
+        """Call the listeners; where one has changed the partition, take it up at this step."""
         generation = self.neighbors.generation
         for callback in list(self.on_rebuild):
             callback(self)
         if generation != self.neighbors.generation:
-            self.refresh()
+            self.refresh(step)
 
     def _send_flags(self, slot: int) -> Callable[[], list[int]]:
         """Copy the flags as they are after what was launched so far; call the result to wait."""
@@ -419,7 +456,7 @@ class Dynamics:
         try:
             if flags[flag.FORCE_RANGE.value] and not flags[flag.MOVED.value]:
                 raise ForceRangeError(FORCE_RANGE_MESSAGE)
-            self.refresh()
+            self.refresh(self.step + 1)
         except (ForceRangeError, CapacityError, ValueError) as error:
             self.positions.copy_(self._last_positions)
             self.velocities.copy_(self._last_velocities)
@@ -430,7 +467,7 @@ class Dynamics:
             raise
         self._kick()
         self.rebuilt_at = self.step + 1
-        self._notify()
+        self._notify(self.step + 1)
 
     def _kinetic_by_block(self) -> Tensor:
         square = self.velocities.square().sum(dim=1) / self._accelerations

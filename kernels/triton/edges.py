@@ -10,7 +10,7 @@ from duetto.kernels.triton.neighbors import shift_component
 
 
 @triton.jit(
-    do_not_specialize=["n_atoms", "n_first", "n_types", "capacity"],
+    do_not_specialize=["n_atoms", "n_first", "n_types", "capacity", "first_centre"],
     do_not_specialize_on_alignment=["positions"],
 )
 def filter_edges(
@@ -32,13 +32,15 @@ def filter_edges(
     n_first,
     n_types,
     capacity,
+    first_centre,
     FAR: tl.constexpr,
     MOST: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Keep of a centre's candidates those within the cutoff, in their order.
 
-    One program per centre. Differences are taken in float64 and rounded once.
+    One program per centre from `first_centre` on; the rows of those before stay as they were.
+    Differences are taken in float64 and rounded once.
 
     Args:
         positions: (A, 3) float64, Å.
@@ -53,7 +55,7 @@ def filter_edges(
         vectors: OUTPUT (3, capacity) float32 or float64, r_j − r_i, Å.
         flags: INOUT, TILE_FULL where a centre has more than MOST edges.
     """
-    c = tl.program_id(0)
+    c = first_centre + tl.program_id(0)
     atom = tl.load(centre_atoms + c)
     expert = (c >= n_first).to(tl.int32)
     type_of = types + expert * n_atoms
@@ -97,7 +99,7 @@ def filter_edges(
         found += tl.sum(near.to(tl.int32), 0)
     tl.store(rowptr + 2 * c, first)
     tl.store(rowptr + 2 * c + 1, first + found)
-    tl.store(rowptr + 2 * c + 2, last, mask=c == tl.num_programs(0) - 1)
+    tl.store(rowptr + 2 * c + 2, last, mask=tl.program_id(0) == tl.num_programs(0) - 1)
     raise_flag(flags + TILE_FULL, tl.where(found > MOST, found, 0))
 
 

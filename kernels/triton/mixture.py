@@ -3,7 +3,8 @@
     E = Σ_c w_c E_c,   F = −∂E/∂x
 
 over the centres c, each an atom computed by one expert with a weight that does not depend on the
-positions.
+positions. Where time is split, the centres of expert 1 have a sum of their own besides, with other
+weights, and can be evaluated alone.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class Mixture:
         self.forces = torch.zeros(n_atoms, 3, dtype=torch.float64, device=device)
         self.energies = torch.zeros(n_atoms, dtype=torch.float64, device=device)
         self._virials_wanted = torch.ones(1, dtype=torch.int32, device=device)
+        self._yes, self._no = torch.ones_like(self._virials_wanted), self._virials_wanted * 0
         self._wanted = True
         self._branches = Branches(device, experts if capturable else ())
         self.set_centres((torch.arange(0),) * 2, (torch.zeros(0),) * 2)
@@ -128,6 +130,8 @@ class Mixture:
         )
         self._centres_of_atom[first, 0] = order[: len(first)]
         self._centres_of_atom[second, 1] = order[len(first) :]
+        self._second_of_atom = self._centres_of_atom.clone()
+        self._second_of_atom[:, 0] = -1
         # Rows that no launch reached must not pass for an energy.
         self._row_energies = self.forces.new_full((2 * C,), torch.nan)
         self.centre_virials = self.forces.new_zeros(C, 6)
@@ -146,11 +150,37 @@ class Mixture:
         They are void where `neighbors.flags` say so.
         """
         self.neighbors.update(positions)
+        self._follow_buffers()
+        self._branches.run(lambda: self.evaluate_expert(0), lambda: self.evaluate_expert(1))
+        self.gather()
+
+    def evaluate_second(
+        self,
+        positions: Tensor,
+        weights: Tensor,
+        forces: Tensor,
+        energies: Tensor,
+        *,
+        virials: bool = False,
+    ) -> Tensor:
+        """Evaluate the centres of expert 1 alone; see `gather_second`. Launches only.
+
+        What `evaluate` has left, and the edges of expert 0, stay as they were.
+
+        Args:
+            positions: (A, 3) float64, Å.
+            weights, forces, energies, virials: of `gather_second`.
+        """
+        self.neighbors.update(positions, self.neighbors.n_first)
+        self._follow_buffers()
+        self.evaluate_expert(1)
+        return self.gather_second(weights, forces, energies, virials=virials)
+
+    def _follow_buffers(self) -> None:
+        """Have gradients where the list now has its vectors."""
         if self._generation != self.neighbors.generation:
             self._gradients = torch.zeros_like(self.neighbors.edges().vectors)
             self._generation = self.neighbors.generation
-        self._branches.run(lambda: self.evaluate_expert(0), lambda: self.evaluate_expert(1))
-        self.gather()
 
     def evaluate_expert(self, index: int) -> None:
         """Energies and gradients of one expert's centres, at the edges of the last update."""
@@ -161,18 +191,49 @@ class Mixture:
 
     def gather(self) -> None:
         """Forces, virials and energies of atoms from what the experts left."""
+        virials = self._sum(
+            0, self.weights, self._centres_of_atom, self._virials_wanted, self.forces, self.energies
+        )
+        # Into the same buffer every time: replayed graphs write where they were captured.
+        self.centre_virials.copy_(virials)
+
+    def gather_second(
+        self, weights: Tensor, forces: Tensor, energies: Tensor, *, virials: bool = False
+    ) -> Tensor:
+        """A sum over the centres of expert 1 alone, from what it left. Launches only.
+
+        Args:
+            weights: (C,) float64, of all centres; those of expert 0 are not read.
+            forces: OUTPUT (A, 3) float64, eV/Å. energies: OUTPUT (A,) float64, eV.
+            virials: whether they are wanted.
+
+        Returns:
+            (C_1, 6) float64, virials as `centre_virials`; NaN unless wanted.
+        """
+        first, wanted = self.neighbors.n_first, self._yes if virials else self._no
+        return self._sum(first, weights, self._second_of_atom, wanted, forces, energies)[first:]
+
+    def _sum(
+        self,
+        first_centre: int,
+        weights: Tensor,
+        centres_of_atom: Tensor,
+        wanted: Tensor,
+        forces: Tensor,
+        energies: Tensor,
+    ) -> Tensor:
+        """Forces and energies by the centres from one on; returns virials (C, 6)."""
         edges = self.neighbors.edges()
         fixed_forces, virials = fixed_point_forces(
             self._gradients, edges.vectors, edges.rowptr, edges.neighbors,
-            self.neighbors.centre_atoms, self.weights, self.neighbors.flags,
-            self._virials_wanted, len(self.forces),
+            self.neighbors.centre_atoms, weights, self.neighbors.flags, wanted, len(self.forces),
+            first_centre,
         )  # fmt: skip
-        # Into the same buffer every time: replayed graphs write where they were captured.
-        self.centre_virials.copy_(virials)
-        combine_atoms[(triton.cdiv(len(self.energies), ATOMS_PER_BLOCK),)](
-            fixed_forces, self._row_energies, self.weights, self._centres_of_atom,
-            self.forces, self.energies, len(self.energies), BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
+        combine_atoms[(triton.cdiv(len(energies), ATOMS_PER_BLOCK),)](
+            fixed_forces, self._row_energies, weights, centres_of_atom, forces, energies,
+            len(energies), BLOCK=ATOMS_PER_BLOCK, **LAUNCH,
         )  # fmt: skip
+        return virials
 
     def centre_energies(self) -> Tensor:
         """(C,) float64, eV, of the last evaluation, not weighted; those of expert 0 first."""
@@ -189,5 +250,10 @@ class Mixture:
 
     def virial(self) -> Tensor:
         """(3, 3) float64, dE/dε for a strain ε, eV; NaN if the last evaluation did not want it."""
-        xx, yy, zz, yz, xz, xy = self.centre_virials.sum(dim=0)
-        return torch.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz]).reshape(3, 3)
+        return whole_virial(self.centre_virials)
+
+
+def whole_virial(by_centre: Tensor) -> Tensor:
+    """(3, 3), the sum of virials (C, 6) given as xx, yy, zz, yz, xz, xy."""
+    xx, yy, zz, yz, xz, xy = by_centre.sum(dim=0)
+    return torch.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz]).reshape(3, 3)

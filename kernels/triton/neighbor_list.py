@@ -219,15 +219,20 @@ class DeviceNeighborList:
         self._list_candidates(positions)
         self.n_rebuilds += 1
 
-    def update(self, positions: Tensor) -> None:
-        """Select the edges at `positions` (A, 3) and pack the centres. Launches only."""
+    def update(self, positions: Tensor, first_centre: int = 0) -> None:
+        """Select the edges at `positions` (A, 3) and pack the centres. Launches only.
+
+        Args:
+            positions: (A, 3) float64, Å.
+            first_centre: those before it keep the edges that they had.
+        """
         assert self._grid is not None, "build() comes first"
-        filter_edges[(self.n_centres,)](
+        filter_edges[(self.n_centres - first_centre,)](
             positions, self._grid.frame, self.types, self.centre_atoms, self.cutoffs, self._start,
             self._candidates, self._shifts, self._home, self._rowptr, self._neighbors,
             self._neighbor_types, self._vectors, self.flags, self.n_atoms, self.n_first,
-            self.cutoffs.shape[1], self.capacity, FAR=self._far, MOST=LARGEST_TILE, BLOCK=128,
-            num_warps=1, **LAUNCH,
+            self.cutoffs.shape[1], self.capacity, first_centre, FAR=self._far, MOST=LARGEST_TILE,
+            BLOCK=128, num_warps=1, **LAUNCH,
         )  # fmt: skip
         self._pack()
 

@@ -23,7 +23,7 @@ GRADIENT_LIMIT = tl.constexpr(2.0**10)
 """Largest gradient of an edge, eV/Å. 2¹³ of them add up without leaving int64."""
 
 
-@triton.jit(do_not_specialize=["capacity"])
+@triton.jit(do_not_specialize=["capacity", "first_centre"])
 def gather_forces(
     gradients,
     vectors,
@@ -36,11 +36,12 @@ def gather_forces(
     flags,
     virials_wanted,
     capacity,
+    first_centre,
     BLOCK: tl.constexpr,
 ):
     """Add the weighted gradients of each centre's edges to the forces of both ends.
 
-    One program per centre.
+    One program per centre from `first_centre` on.
 
     Args:
         gradients: (3, capacity) float32 or float64, dE_c/dr_ij, eV/Å, in the slots of `vectors`.
@@ -53,7 +54,7 @@ def gather_forces(
         flags: INOUT, FORCE_RANGE.
         virials_wanted: (1,) int32, 0 where they are not: vectors are not read then.
     """
-    c = tl.program_id(0)
+    c = first_centre + tl.program_id(0)
     first = tl.load(rowptr + 2 * c)
     n_edges = (tl.load(rowptr + 2 * c + 1) - first).to(tl.int32)
     weight = tl.load(weights + c)
@@ -180,6 +181,7 @@ def fixed_point_forces(
     flags: Tensor,
     virials_wanted: Tensor,
     n_atoms: int,
+    first_centre: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Forces in fixed point and virials by centre, as `gather_forces`. Launches only.
 
@@ -191,9 +193,11 @@ def fixed_point_forces(
         flags: (N_FLAGS,) int32, FORCE_RANGE may be raised.
         virials_wanted: (1,) int32, 0 where they are not.
         n_atoms: A.
+        first_centre: those before it are left out.
 
     Returns:
-        (A, 3) int64 in units of 2⁻⁴⁰ eV/Å, and (C, 6) float64 in eV, NaN unless wanted.
+        (A, 3) int64 in units of 2⁻⁴⁰ eV/Å, and (C, 6) float64 in eV, NaN unless wanted; those of
+        centres that are left out mean nothing.
 
     Raises:
         ValueError: shapes do not fit together or memory is not contiguous.
@@ -214,9 +218,9 @@ def fixed_point_forces(
         raise ValueError("gradients and vectors must be contiguous")
     forces = torch.zeros(n_atoms, 3, dtype=torch.int64, device=gradients.device)
     virials = torch.empty(C, 6, dtype=torch.float64, device=gradients.device)
-    gather_forces[(C,)](
+    gather_forces[(C - first_centre,)](
         gradients, vectors, rowptr, neighbors, centre_atoms, weights, forces, virials, flags,
-        virials_wanted, capacity, BLOCK=32, num_warps=1, enable_fp_fusion=False,
+        virials_wanted, capacity, first_centre, BLOCK=32, num_warps=1, enable_fp_fusion=False,
     )  # fmt: skip
     return forces, virials
 
@@ -232,6 +236,7 @@ def _(
     flags: Tensor,
     virials_wanted: Tensor,
     n_atoms: int,
+    first_centre: int = 0,
 ) -> tuple[Tensor, Tensor]:
     forces = gradients.new_empty(n_atoms, 3, dtype=torch.int64)
     return forces, gradients.new_empty(len(centre_atoms), 6, dtype=torch.float64)

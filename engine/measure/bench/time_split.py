@@ -18,6 +18,7 @@ from duetto.measure.bench.force_check import check_with_reference, tensors
 from duetto.measure.bench.settings import Array, BenchSettings, Case, Step
 from duetto.measure.bench.sweep import counted_step
 from duetto.measure.turns import time_in_turns
+from duetto.potential.choice import choose_backend
 from duetto.potential.mixture import Term
 from duetto.potential.split import SplitPotential
 
@@ -73,11 +74,16 @@ def measure_split(cases: Sequence[Case], settings: BenchSettings, every: int) ->
         every: inner steps in an outer one.
 
     Raises:
-        InputError: the pair lacks LF, or LF does not know a species.
+        InputError: the pair lacks LF, LF does not know a species, or the backend is triton.
         RunStopped: forces disagree with the reference.
     """
     if settings.pair.lf is None:
         raise InputError("--every: the pair has no expert lf")
+    if choose_backend(settings.backend, settings.device, settings.dtype) == "triton":
+        raise InputError(
+            "--every: is timed where the host takes the steps; use --device cpu, and on a GPU "
+            "scripts/gpu_benchmark.py --every"
+        )
     for case in cases:
         strange = sorted(set(case.atoms.symbols) - set(settings.pair.lf.species))
         if strange:

@@ -125,5 +125,5 @@ def test_which_kind_serves_which_backend() -> None:
     assert following_kind("numba") is FollowingPotential
     with pytest.raises(InputError, match="DeviceFollowingPotential"):
         on_triton(pair, atoms, FollowingPotential)
-    with pytest.raises(InputError, match="no multiple time steps yet"):
+    with pytest.raises(InputError, match=r"multiple_timestep: with regions\.follow"):
         on_triton(pair, atoms, SplitFollowingPotential)

@@ -128,17 +128,9 @@ def test_time_can_be_turned_back():
     assert (back.velocities + start.velocities).abs().max() < 1e-9
 
 
-def test_what_cannot_be_split_is_refused(monkeypatch):
+def test_what_cannot_be_split_is_refused():
     atoms = crystal()
     pair = mismatched_pair(zbl=True)
     alone = ExpertPair(pair.hf, None)
     with pytest.raises(InputError, match="expert lf"):
         SplitPotential(alone, list(atoms.symbols), np.ones(48), atoms.pbc, dtype="float64")
-    from duetto.potential.cpu import CPUBackend
-
-    def propagator(self, neighbors, work, start, timestep_fs, bath):
-        raise AssertionError
-
-    monkeypatch.setattr(CPUBackend, "propagator", propagator, raising=False)
-    with pytest.raises(InputError, match="has no multiple time steps yet"):
-        make(SplitPotential, atoms, np.ones(48))

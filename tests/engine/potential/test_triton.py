@@ -36,12 +36,16 @@ def covered_by_torch() -> ExpertPair:
     return ExpertPair(high_fidelity(latent=deep), low_fidelity(readout=deep))
 
 
-def potential(atoms: Atoms, w: np.ndarray, pair: ExpertPair, skin: float = 0.5) -> Potential:
+def potential(
+    atoms: Atoms,
+    w: np.ndarray,
+    pair: ExpertPair,
+    skin: float = 0.5,
+    kind: type[Potential] = Potential,
+) -> Potential:
     """A potential on the triton backend, wherever that runs here."""
     backend = TritonBackend(pair.experts, DEVICE, "fp32")
-    return Potential(
-        pair, list(atoms.symbols), w, atoms.pbc, device=DEVICE, backend=backend, skin=skin
-    )
+    return kind(pair, list(atoms.symbols), w, atoms.pbc, device=DEVICE, backend=backend, skin=skin)
 
 
 def evaluate(p: Potential, atoms: Atoms) -> Evaluation:

@@ -13,6 +13,7 @@ import torch
 from ase import Atoms
 
 from duetto.md import loop
+from duetto.potential.kinds import standing_kind
 from duetto.potential.mixture import Potential
 from duetto.run.checkpoint import load_checkpoint
 from duetto.run.files import RunFiles
@@ -47,12 +48,13 @@ class Interpreted:
     content_hash = "random"
 
     def __init__(self, config: Any) -> None:
+        self.kind = standing_kind(split=config.multiple_timestep is not None)
         self.pair = covered_by_torch()
         self.species = self.pair.species
         self.skin = config.skin_A
 
     def potential(self, species: Sequence[str], weights: Any, pbc: Sequence[bool]) -> Potential:
-        return potential(Atoms(species, pbc=pbc), weights, self.pair, skin=self.skin)
+        return potential(Atoms(species, pbc=pbc), weights, self.pair, self.skin, self.kind)
 
     def describe(self) -> dict[str, str]:
         return {"device": DEVICE}
@@ -65,10 +67,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def go(folder: Path, out: str, **options: Any) -> str | None:
+def go(folder: Path, out: str, *overrides: str, **options: Any) -> str | None:
     summary = run(
         folder / "run.yaml",
-        overrides=[f"output.dir={folder / out}"],
+        overrides=[f"output.dir={folder / out}", *overrides],
         potential_factory=Interpreted,
         say=lambda line: None,
         **options,
@@ -119,4 +121,24 @@ def test_files_are_those_of_a_run_that_waits(folder: Path, monkeypatch: pytest.M
     assert go(folder, "resumed", resume=True) is None
     record = same_checkpoint(folder / "whole", folder / "resumed")
     assert record["partition"]["step"] > 4
+    assert output(folder / "whole") == output(folder / "resumed")
+
+
+def test_time_that_is_split_resumes_bit_for_bit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the configuration to the files: outer steps of two, stopped between two records."""
+    split = (
+        "multiple_timestep.every=2", "stages.0.steps=4", "output.thermo_every=2",
+        "output.trajectory_every=2", "output.checkpoint_every=4",
+    )  # fmt: skip
+    assert go(folder, "whole", *split) is None
+    with monkeypatch.context() as interrupted:
+        stop_after(interrupted, 2)
+        assert go(folder, "resumed", *split) == "SIGINT"
+    state, _ = load_checkpoint(folder / "resumed" / CHECKPOINT, DEVICE)
+    assert state.step == 2
+    assert state.slow_forces is not None
+    assert go(folder, "resumed", *split, resume=True) is None
+    same_checkpoint(folder / "whole", folder / "resumed")
     assert output(folder / "whole") == output(folder / "resumed")

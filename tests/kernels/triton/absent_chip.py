@@ -29,6 +29,7 @@ from duetto.kernels.triton.following import SeedsByAtom
 from duetto.kernels.triton.linear_launch import LinearKernels
 from duetto.kernels.triton.linear_offline import KINDS, compile_linear
 from duetto.kernels.triton.mixture import Mixture
+from duetto.kernels.triton.multiple_timestep import SplitDynamics
 from duetto.kernels.triton.neighbor_list import DeviceNeighborList
 from duetto.kernels.triton.offline import Compilation, compiling_for
 from duetto.kernels.triton.step_offline import compile_step
@@ -95,6 +96,10 @@ def take_steps(n_atoms: int, bath: Thermostat | None) -> None:
     neighbors.check_displacements(x)
     mixture.evaluate(x)
     Dynamics(mixture, x, x, cell, masses, 1.0, thermostat=bath).run(4)
+    fast = torch.ones(n_atoms, dtype=torch.float64)
+    SplitDynamics(
+        mixture, x, x, cell, masses, 1.0, thermostat=bath, every=2, fast_weights=fast
+    ).run(4)
 
 
 def evaluate_experts(n_rows: int) -> None:

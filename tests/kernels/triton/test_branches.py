@@ -11,7 +11,15 @@ import torch
 from duetto.kernels.triton.branches import Branches
 from duetto.kernels.triton.mixture import DeviceExpert, Mixture
 from tests.kernels.triton.stand_in import Chip, Stream
-from tests.kernels.triton.two_experts import cell, deep, linear, mixture, positions, shallow
+from tests.kernels.triton.two_experts import (
+    cell,
+    deep,
+    linear,
+    mixture,
+    positions,
+    second_everywhere,
+    shallow,
+)
 
 Make = Callable[[], DeviceExpert]
 PAIRS: dict[str, tuple[Make, Make]] = {
@@ -96,6 +104,26 @@ def test_branches_share_nothing_that_one_writes(
     own = {t.data_ptr() for t in vars(found.experts[1]).values() if isinstance(t, torch.Tensor)}
     assert of_branch <= own
     assert all(s is chip.main for s, _ in chip.allocated[first:])
+
+
+def test_one_expert_between_evaluations_by_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second, on the main stream before and behind the branches, with the same scratch."""
+    chip = Chip(monkeypatch)
+    found = branched(PAIRS["two layers, linear"])
+    fast = second_everywhere(found)
+    found.neighbors.build(positions(), cell())
+    forces, energies = torch.full((4, 3), torch.nan).double(), torch.full((4,), torch.nan).double()
+    second = tuple(e.clone() for e in (forces, energies))
+    with chip:
+        found.evaluate_second(positions(), fast, forces, energies)
+        found.evaluate(positions())
+        found.gather_second(fast, *second)
+        found.evaluate_second(positions(), fast, forces, energies)
+    assert chip.races() == []
+    assert torch.equal(forces, second[0])
+    assert torch.equal(energies, second[1])
+    # Expert 0 was asked once, and its edges were selected with it.
+    assert [w.name for w in chip.works].count("forward") == 1
 
 
 def streams(chip: Chip) -> list[Stream]:

@@ -8,8 +8,15 @@ from ase import units
 
 from duetto.kernels.triton.branches import Branches
 from duetto.kernels.triton.dynamics import Dynamics, Thermostat
+from duetto.kernels.triton.multiple_timestep import SplitDynamics
 from tests.kernels.triton.stand_in import Chip
-from tests.kernels.triton.two_experts import cell, mixture, positions, shallow
+from tests.kernels.triton.two_experts import (
+    cell,
+    mixture,
+    positions,
+    second_everywhere,
+    shallow,
+)
 
 PARTS = (1, 5, 2)
 EXPERTS = shallow(1), shallow(2)
@@ -18,16 +25,22 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a stand-in fo
 
 
 def taken(
-    bath: Thermostat | None, branches: Branches | None = None, parts: tuple[int, ...] = PARTS
+    bath: Thermostat | None,
+    branches: Branches | None = None,
+    parts: tuple[int, ...] = PARTS,
+    every: int | None = None,
 ) -> Dynamics:
     """The state after some steps and a rebuild, in parts as records part them."""
     found = mixture(*EXPERTS, skin=0.15)
     found._branches = branches or found._branches
     masses = torch.tensor([195.084, 195.084, 100.0, 50.0], dtype=torch.float64)
     velocities = 0.012 * torch.sin(torch.arange(12.0, dtype=torch.float64)).reshape(4, 3)
-    run = Dynamics(
-        found, positions(), velocities, cell(), units.fs**2 / masses, 1.0, thermostat=bath
-    )
+    state = found, positions(), velocities, cell(), units.fs**2 / masses, 1.0
+    if every is None:
+        run = Dynamics(*state, thermostat=bath)
+    else:
+        fast = second_everywhere(found)
+        run = SplitDynamics(*state, thermostat=bath, every=every, fast_weights=fast)
     for steps in parts:
         run.run(steps)
     return run
@@ -50,6 +63,23 @@ def test_captured_steps_are_those_that_are_launched(
         assert torch.equal(getattr(captured, name), getattr(launched, name)), name
     for name in ("forces", "energies", "centre_virials"):
         assert torch.equal(getattr(captured.mixture, name), getattr(launched.mixture, name)), name
+
+
+def test_both_kinds_of_inner_steps_are_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that ask both experts and those that ask one, with a rebuild between them."""
+    parts = (4, 8)
+    launched = taken(BATHS[1], parts=parts, every=4)
+    chip = Chip(monkeypatch)
+    with chip:
+        captured = taken(BATHS[1], Branches(torch.device("cuda"), EXPERTS), parts, every=4)
+    whole, fast, rebuild = chip.graphs
+    # The first outer step is launched as it is.
+    assert (whole.replays, fast.replays) == (2, 6)
+    assert rebuild.replays >= 1
+    assert captured.neighbors.n_rebuilds == launched.neighbors.n_rebuilds
+    one, other = captured.snapshot(), launched.snapshot()
+    for name in ("positions", "velocities", "forces", "slow_forces", "energies", "virial", "heat"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
 
 
 def test_other_buffers_are_captured_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,3 +191,21 @@ def test_wrong_shapes_are_refused(
     arguments[position] = change(arguments[position])
     with pytest.raises(ValueError, match=message):
         fixed_point_forces(*arguments, A)
+
+
+def test_centres_before_the_first_are_left_out(device: str) -> None:
+    """Neither their gradients nor their rows are read; the others' sums are what they are alone."""
+    case, first = Case(device, torch.float32), 2
+    gradients, vectors, rowptr, *rest = case.arguments()
+    weights = rest[2].clone()
+    weights[:first] = 0.0
+    alone, virials = fixed_point_forces(
+        gradients, vectors, rowptr, rest[0], rest[1], weights, *rest[3:], A
+    )
+    begin = int(rowptr[2 * first])
+    gradients[:, :begin], vectors[:, :begin] = torch.nan, torch.nan
+    rowptr[: 2 * first], rest[2][:first] = -1, torch.nan
+    found, some = fixed_point_forces(gradients, vectors, rowptr, *rest, A, first)
+    assert torch.equal(found, alone)
+    assert torch.equal(some[first:], virials[first:])
+    assert not rest[3].any()
