@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A round on a machine with an NVIDIA GPU, most telling first: forces of the kernels that are timed
-# against float64 numbers, graphs against single launches, timings, and then the tests.
+# against float64 numbers, graphs against single launches, multiple time steps against those of the
+# CPU, timings, and then the tests.
 #
 #     bash scripts/gpu.sh                    all of it, in at most --limit seconds
 #     bash scripts/gpu.sh --only forces,steps    these phases (see --dry-run)
@@ -42,7 +43,7 @@ while [ $# -gt 0 ]; do
     --quick) quick=yes ;;
     --dry-run) dry=yes ;;
     -h | --help)
-        sed -n '2,17p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'
+        sed -n '2,18p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'
         exit 0
         ;;
     *) refuse "unknown option $1 (see --help)" ;;
@@ -168,10 +169,14 @@ fi
 phase compile 240 "$python" scripts/gpu_compile.py
 phase forces 60 "$python" scripts/gpu_check.py forces --out "$out/checks_$name.txt"
 phase graphs 60 "$python" scripts/gpu_check.py graphs --out "$out/checks_$name.txt"
+phase split 90 "$python" scripts/gpu_check.py split --out "$out/checks_$name.txt"
 phase steps 150 "$python" scripts/gpu_benchmark.py --out "$out/steps_$name.csv" \
     --atoms "${sizes[@]}" --rounds "$rounds"
 phase steps:ptco 60 "$python" scripts/gpu_benchmark.py --out "$out/steps_$name.csv" \
     --system ptco --pair examples/ptco/ptco.duetto --atoms "${pair_sizes[@]}" --rounds "$rounds"
+phase steps:time 60 "$python" scripts/gpu_benchmark.py --out "$out/steps_$name.csv" \
+    --system ptco --pair examples/ptco/ptco_time_linear.duetto --atoms "${pair_sizes[@]}" \
+    --complex-fraction 0.1 1.0 --every 3 --rounds "$rounds"
 [ -n "$dry" ] || "$python" scripts/kernel_cache.py pack "$TRITON_CACHE_DIR" "$out/kernels.tar.gz"
 # Mixture, full HF, full LF and, where it is installed, nequip eager and compiled; each is checked
 # against the others before it is timed.
@@ -190,7 +195,7 @@ done
 # is compiled for chips that need not be here has been tested there.
 tests kernels 150 ${workers[@]+"${workers[@]}"} -m "not gpu" tests/kernels/triton \
     tests/engine/potential/test_triton.py tests/engine/potential/test_triton_linear.py \
-    tests/engine/md/test_device_dynamics.py \
+    tests/engine/md/test_device_dynamics.py tests/engine/md/test_split_on_device.py \
     --ignore-glob '*offline*' --ignore-glob '*absent_chip*' --ignore-glob '*machine_order*'
 [ -n "$quick" ] || tests tests/gpu/test_sanitizer.py 150 tests/gpu/test_sanitizer.py
 

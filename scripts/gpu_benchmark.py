@@ -3,7 +3,8 @@
     python scripts/gpu_benchmark.py --out bench/results/gpu_steps.csv
 
 For every size and complex fraction: the time of one step of constant-energy dynamics as a run takes
-it (captured graphs, rebuilds included), and of each stage launched on its own. Timings are medians
+it (captured graphs, rebuilds included), and of each stage launched on its own; with --every K, too,
+that of one inner step where the slow forces act once in K of them. Timings are medians
 of rounds; each row is written as soon as it is measured. The forces of the kernels that are timed
 are checked first, on a small structure against float64 numbers that are carried along; every row
 carries the error. Exit code 1: it is too large.
@@ -21,18 +22,22 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-from ase import units
+from ase import Atoms, units
 from gpu_cases import TOLERANCE, carried, case_named, largest_error, timed_pair
 
 from duetto.errors import InputError
 from duetto.experts.pair import ExpertPair
 from duetto.kernels.triton.dynamics import Dynamics
 from duetto.kernels.triton.mixture import Mixture
+from duetto.kernels.triton.multiple_timestep import SplitDynamics
+from duetto.md import initial_state
 from duetto.md.velocities import maxwell_boltzmann
 from duetto.measure.bench.architectures import ARCHITECTURES
 from duetto.measure.bench.rows import append_records, provenance
 from duetto.measure.bench.systems import build_system, complex_weights
+from duetto.potential.base import Start
 from duetto.potential.mixture import Potential
+from duetto.potential.split import SplitPotential
 
 TEMPERATURE_K = 300.0
 SECONDS_PER_ROUND = 1.0
@@ -45,8 +50,9 @@ class Row:
     """One stage of one system.
 
     Attributes:
-        stage: "step" for a whole step of dynamics; "rebuild", "edges", "hf", "lf", "forces" for
-            its stages, launched on their own.
+        every: steps from one evaluation by both experts to the next; 1 where time is not split.
+        stage: "step" for a whole step of dynamics, or an inner one where time is split; "rebuild",
+            "edges", "hf", "lf", "forces" for its stages, launched on their own.
         n_edges_hf, n_edges_lf: edges inside the cutoff that each expert evaluates.
         ms_median, ms_min: of one execution.
         ns_per_edge: median over the edges that the stage works on.
@@ -65,6 +71,7 @@ class Row:
     architecture: str
     lf_architecture: str
     precision: str
+    every: int
     stage: str
     ms_median: float
     ms_min: float
@@ -101,7 +108,7 @@ def main() -> int:
 def _show(row: Row) -> None:
     rate = f", {row.atom_steps_per_s:.3g} atom·steps/s" if row.atom_steps_per_s else ""
     print(
-        f"{row.n_atoms:8d} atoms  {row.complex_fraction:4g} complex  {row.stage:8s}"
+        f"{row.n_atoms:8d} atoms  {row.complex_fraction:4g} complex  k {row.every}  {row.stage:8s}"
         f"{row.ms_median:10.3f} ms  {row.ns_per_edge:8.2f} ns/edge{rate}",
         flush=True,
     )
@@ -139,6 +146,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lf-r-max", type=float, default=4.5, metavar="Å")
     parser.add_argument("--precision", default="bf16x3", choices=("fp32", "bf16x3"))
     parser.add_argument("--rounds", type=int, default=7, metavar="N")
+    parser.add_argument(
+        "--every", type=int, nargs="+", default=[], metavar="K",
+        help="time outer steps of K inner ones, too",
+    )  # fmt: skip
     return parser.parse_args()
 
 
@@ -169,7 +180,7 @@ def measure(
     edges = _count_edges(mixture)
     named = args.pair.name if args.pair is not None else None
 
-    def row(stage: str, times: list[float], worked_on: int, **more: float) -> Row:
+    def row(stage: str, times: list[float], worked_on: int, every: int = 1, **more: float) -> Row:
         median = statistics.median(times)
         return Row(
             system=args.system,
@@ -180,6 +191,7 @@ def measure(
             architecture=named or args.architecture,
             lf_architecture=named or args.lf_architecture,
             precision=args.precision,
+            every=every,
             stage=stage,
             ms_median=median,
             ms_min=min(times),
@@ -195,6 +207,35 @@ def measure(
     yield row("step", steps, sum(edges), rebuilds_per_step=rebuilds)
     for stage, (launch, worked_on) in _stages(mixture, run.positions, edges).items():
         yield row(stage, _time_stage(launch, args.rounds), worked_on)
+    for every in args.every:
+        split = _split_run(args, atoms, pair, fraction, every)
+        steps, rebuilds = _time_steps(split, args.rounds, every)
+        in_all = _count_edges(split.mixture)
+        worked = round(in_all[0] / every + in_all[1])
+        yield row("step", steps, worked, every, rebuilds_per_step=rebuilds)
+
+
+def _split_run(
+    args: argparse.Namespace, atoms: Atoms, pair: ExpertPair, fraction: float, every: int
+) -> SplitDynamics:
+    """The same system with the slow forces once in `every` steps."""
+    potential = SplitPotential(
+        pair,
+        atoms.get_chemical_symbols(),
+        complex_weights(atoms, fraction),
+        atoms.pbc,
+        device="cuda",
+        backend="triton",
+        precision=args.precision,
+    )
+    state = initial_state(atoms, potential, temperature_K=TEMPERATURE_K, device="cuda")
+    start = Start(
+        state.positions, state.velocities, state.forces, state.cell, state.response, 0,
+        state.slow_forces,
+    )  # fmt: skip
+    run: SplitDynamics = potential.propagator(start, 1.0, None, every)
+    run.run(-(-30 // every) * every)
+    return run
 
 
 def _count_edges(mixture: Mixture) -> tuple[int, int]:
@@ -205,8 +246,8 @@ def _count_edges(mixture: Mixture) -> tuple[int, int]:
     return int(counts[:n_first].sum()), int(counts[n_first:].sum())
 
 
-def _time_steps(run: Dynamics, rounds: int) -> tuple[list[float], float]:
-    """Milliseconds per step of each round, and rebuilds per step.
+def _time_steps(run: Dynamics, rounds: int, every: int = 1) -> tuple[list[float], float]:
+    """Milliseconds per step of each round, and rebuilds per step; whole outer steps of `every`.
 
     Experts with random weights have no repulsion that keeps atoms apart, so after a while the
     atoms go back to where they were.
@@ -224,10 +265,12 @@ def _time_steps(run: Dynamics, rounds: int) -> tuple[list[float], float]:
         torch.cuda.synchronize()
         return time.perf_counter() - begin, run.neighbors.n_rebuilds - before
 
-    timed(20)
-    per_step = timed(20)[0] / 20
+    few = -(-20 // every) * every
+    timed(few)
+    per_step = timed(few)[0] / few
     parts = min(max(round(SECONDS_PER_ROUND / per_step / STEPS_TOGETHER), 1), 20)
     n_steps = STEPS_TOGETHER if per_step * STEPS_TOGETHER < 4 * SECONDS_PER_ROUND else 40
+    n_steps = -(-n_steps // every) * every
     times, rebuilds = [], 0
     for _ in range(rounds):
         measured = [timed(n_steps) for _ in range(parts)]

@@ -11,27 +11,36 @@ import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from ase import Atoms
+from ase import Atoms, units
 from numpy.typing import NDArray
 
 from duetto.errors import InputError
 from duetto.experts.pair import ExpertPair
 from duetto.files import atomic_write
+from duetto.md import Limits, initial_state, run_md
+from duetto.md.multiple_timestep import SplitNVE
+from duetto.md.state import State
+from duetto.md.velocities import maxwell_boltzmann
 from duetto.measure.bench.architectures import random_pair
 from duetto.measure.bench.systems import SPECIES, bulk_platinum, complex_weights, platinum_with_co
 from duetto.potential.base import Evaluation
 from duetto.potential.mixture import Potential
+from duetto.potential.split import SplitPotential
 
 ROOT = Path(__file__).resolve().parent.parent
 FORCES = ROOT / "bench" / "gpu" / "forces.npz"
 PTCO = ROOT / "examples" / "ptco" / "ptco.duetto"
+TIME = ROOT / "examples" / "ptco" / "ptco_time_linear.duetto"
 NAMES = ("pt", "ptco")
 TOLERANCE = 2e-4
 """Of the largest force, for products in bf16x3: each rounds to 2⁻¹⁶ = 1.5e-5, and about ten layers
 there and back follow each other."""
+EVERY, OUTER_STEPS, TIMESTEP_FS = 3, 4, 1.0
+"""Of the run with multiple time steps."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,28 @@ def largest_error(evaluation: Evaluation, numbers: dict[str, NDArray[np.float64]
         got = getattr(evaluation, key).cpu().numpy()
         errors.append(np.abs(got - expected).max() / max(np.abs(expected).max(), largest))
     return float(np.max(errors))
+
+
+def split_case() -> Case:
+    """The slab with CO and the pair for multiple time steps."""
+    atoms = platinum_with_co(300)
+    masses = torch.tensor(atoms.get_masses())
+    atoms.set_velocities(maxwell_boltzmann(masses, 300.0, seed=0).numpy() / units.fs)
+    return Case("split", atoms, ExpertPair.load(TIME), complex_weights(atoms, 0.3, blend=3.0))
+
+
+def split_potential(case: Case, **options: Any) -> SplitPotential:
+    """The potential of such a run; `options` as those of `Potential`."""
+    symbols = case.atoms.get_chemical_symbols()
+    return SplitPotential(case.pair, symbols, case.weights, case.atoms.pbc, **options)
+
+
+def split_states(case: Case, potential: SplitPotential, outer_steps: int) -> list[State]:
+    """The start and the states of outer steps; of a run that stays on the device, the last."""
+    state = initial_state(case.atoms, potential, device=potential.device)
+    stage, every = SplitNVE(outer_steps * EVERY, every=EVERY), outer_steps * EVERY
+    options: Any = {"timestep_fs": TIMESTEP_FS, "every": every, "limits": Limits(None, None)}
+    return [state, *run_md(state, potential, [stage], **options)]
 
 
 def main() -> int:

@@ -91,9 +91,10 @@ def test_dry_run_shows_order_files_and_compile_times() -> None:
     result = gpu_sh("--dry-run")
     assert result.returncode == 0, result.stderr
     phases = re.findall(r"^(\S+) +\d+ s  ", result.stdout, re.MULTILINE)
-    assert phases[:6] == ["compile", "forces", "graphs", "steps", "steps:ptco", "engines"]
+    checks, timings = ["forces", "graphs", "split"], ["steps", "steps:ptco", "steps:time"]
+    assert phases[:8] == ["compile", *checks, *timings, "engines"]
     files = {f"tests:{path.relative_to(ROOT)}" for path in (ROOT / "tests/gpu").glob("test_*.py")}
-    assert set(phases[6:]) == files | {"tests:kernels"}
+    assert set(phases[8:]) == files | {"tests:kernels"}
     assert phases[-1] == "tests:tests/gpu/test_sanitizer.py"
     kernels = dict(re.findall(r"^  (\S.*?) +([\d.]+|\?) s$", result.stdout, re.MULTILINE))
     assert {"pt hf backward 128", "pt lf whole 32", "ptco hf forward 32", "step 16"} <= set(kernels)
