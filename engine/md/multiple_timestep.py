@@ -23,7 +23,8 @@ from torch import Tensor
 from duetto.errors import InputError
 from duetto.md.device import DeviceStage
 from duetto.md.integrators import ornstein_uhlenbeck
-from duetto.md.loop import NVE, Langevin, Stage
+from duetto.md.loop import NVE, Langevin, NoseHoover, Stage
+from duetto.md.nose_hoover import within_chain
 from duetto.md.state import DrivingPotential, State, evaluated, with_forces, with_list
 from duetto.potential.base import Evaluation
 
@@ -101,7 +102,32 @@ class SplitLangevin(Langevin):
         )
 
 
-def split_stage(stage: Stage, every: int) -> NVE | Langevin:
+@dataclass(frozen=True)
+class SplitNoseHoover(NoseHoover):
+    """Constant temperature by a chain, the slow forces once in `every` steps."""
+
+    every: int = 1
+
+    def advance(self, state: State, potential: DrivingPotential, timestep_fs: float) -> State:
+        """Return the state `every` steps later.
+
+        The chain acts at the ends of an outer step, the form XO-RESPA of Martyna, Tuckerman,
+        Tobias, Klein, Mol. Phys. 87, 1117 (1996): its period is long beside an outer step.
+
+        Raises:
+            TypeError: the potential has no slow part.
+        """
+        parts = _split(potential)
+        return within_chain(
+            state,
+            lambda now: respa_verlet(now, parts, timestep_fs, self.every),
+            self.every * timestep_fs,
+            temperature_K=self.temperature_at(state.step),
+            period_fs=self.period_fs,
+        )
+
+
+def split_stage(stage: Stage, every: int) -> NVE | Langevin | NoseHoover:
     """The same stage with the slow forces once in `every` steps.
 
     Raises:
@@ -115,10 +141,19 @@ def split_stage(stage: Stage, every: int) -> NVE | Langevin:
             every,
             final_temperature_K=stage.final_temperature_K,
         )
+    if isinstance(stage, NoseHoover):
+        return SplitNoseHoover(
+            stage.steps,
+            stage.temperature_K,
+            stage.period_fs,
+            every,
+            final_temperature_K=stage.final_temperature_K,
+        )
     if isinstance(stage, NVE):
         return SplitNVE(stage.steps, every)
     raise InputError(
-        f"multiple_timestep: a stage {type(stage).__name__} is not split; allowed: NVE, Langevin"
+        f"multiple_timestep: a stage {type(stage).__name__} is not split; allowed: NVE, Langevin, "
+        "NoseHoover"
     )
 
 

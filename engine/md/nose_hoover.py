@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -36,10 +37,27 @@ def nose_hoover(
         temperature_K: of the bath, above zero.
         period_fs: τ, the time in which the chain responds, fs.
     """
+    return within_chain(
+        state,
+        lambda now: velocity_verlet(now, potential, timestep_fs),
+        timestep_fs,
+        temperature_K=temperature_K,
+        period_fs=period_fs,
+    )
+
+
+def within_chain(
+    state: State,
+    step: Callable[[State], State],
+    time_fs: float,
+    *,
+    temperature_K: float,
+    period_fs: float,
+) -> State:
+    """Half a step of the chain, a step at constant energy that takes `time_fs`, another half."""
     thermal_energy = BOLTZMANN_EV_PER_K * temperature_K
-    state = _half_step(state, 0.5 * timestep_fs, thermal_energy, period_fs)
-    state = velocity_verlet(state, potential, timestep_fs)
-    return _half_step(state, 0.5 * timestep_fs, thermal_energy, period_fs)
+    state = step(_half_step(state, 0.5 * time_fs, thermal_energy, period_fs))
+    return _half_step(state, 0.5 * time_fs, thermal_energy, period_fs)
 
 
 def _half_step(state: State, time_fs: float, thermal_energy: float, period_fs: float) -> State:

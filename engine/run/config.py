@@ -446,10 +446,6 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     return config
 
 
-SPLIT_IN_TIME = ("nve", "langevin", "relax")
-"""Ensembles whose steps `duetto.md.multiple_timestep` splits, and what takes no steps in time."""
-
-
 def require_whole_outer_steps(config: RunConfig, where: str) -> None:
     """Refuse stages, output and updates that do not end on a whole outer step.
 
@@ -464,12 +460,6 @@ def require_whole_outer_steps(config: RunConfig, where: str) -> None:
         lengths[f"output.{name}"] = getattr(output, name)
     if config.regions.update is not None:
         lengths["regions.update.every"] = config.regions.update.every
-    for n, stage in enumerate(config.stages):
-        if stage.ensemble not in SPLIT_IN_TIME:
-            raise InputError(
-                f"{where}: stages[{n}].ensemble: got {stage.ensemble}; allowed with "
-                f"multiple_timestep: {', '.join(SPLIT_IN_TIME)}"
-            )
     for key, steps in lengths.items():
         if steps % every:
             below, above = steps // every * every, -(-steps // every) * every
