@@ -244,8 +244,8 @@ class Mixture:
         rowptr = self.neighbors.edges().rowptr
         finite = (self._gradients.double().abs() < GRADIENT_LIMIT.value).all(dim=0)
         rows = torch.searchsorted(rowptr, (~finite).nonzero().flatten(), right=True) - 1
-        # Odd rows are unused slots, where an old gradient may lie.
-        rows = rows[rows % 2 == 0]
+        # Odd rows are unused slots, where an old gradient may lie; so are all behind the last.
+        rows = rows[(rows % 2 == 0) & (rows < len(rowptr) - 1)]
         return int(self.neighbors.centre_atoms[rows[0] // 2]) if len(rows) else -1
 
     def virial(self) -> Tensor:
