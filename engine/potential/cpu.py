@@ -23,7 +23,7 @@ from duetto.kernels.cpu.rows import widen
 from duetto.potential.base import Evaluation, ListOfNeighbors
 from duetto.potential.lowering import lower_on_cpu
 from duetto.potential.neighbors import NeighborList
-from duetto.potential.one_pass import OnePassKernel, OnePassPlan, OnePassPlans
+from duetto.potential.one_pass import OnePassKernel, OnePassPlan, OnePassPlans, worth_passes
 from duetto.potential.terms import ExpertWork
 from duetto.potential.turns import Turns
 
@@ -218,13 +218,15 @@ class CPUBackend:
     def _plan_of(self, neighbors: ListOfNeighbors, job: ExpertWork) -> _Plan | OnePassPlans:
         """One expert's plan, made or kept."""
         parts = [neighbors, job.centres, job.types]
-        n_groups = len(job.coefficients)
-        key = (id(neighbors), neighbors.n_rebuilds, job.role, n_groups, *(id(p) for p in parts))
+        n_groups, expert = len(job.coefficients), self.experts[job.role]
+        in_passes = isinstance(expert, OnePassKernel) and worth_passes(job)
+        kind = job.role, n_groups, in_passes
+        key = (id(neighbors), neighbors.n_rebuilds, *kind, *(id(p) for p in parts))
         kept = self._kept.pop(key, None)
         before = kept[0] if kept is not None and isinstance(kept[0], OnePassPlans) else None
         if kept is None or (before is not None and not before.take(job)):
             # What has gone lends its id to others: a plan keeps what its key names.
-            kept = self._plan_one(neighbors, job, before), parts
+            kept = self._plan_one(neighbors, job, before, in_passes), parts
             stale = [k for k in self._kept if k[0] == key[0] and k[1] != key[1]]
             for old in (*stale, *list(self._kept)[: max(len(self._kept) - _PLANS + 1, 0)]):
                 self._kept.pop(old, None)
@@ -232,10 +234,14 @@ class CPUBackend:
         return kept[0]
 
     def _plan_one(
-        self, neighbors: ListOfNeighbors, job: ExpertWork, before: OnePassPlans | None
+        self,
+        neighbors: ListOfNeighbors,
+        job: ExpertWork,
+        before: OnePassPlans | None,
+        in_passes: bool,
     ) -> _Plan | OnePassPlans:
         expert = self.experts[job.role]
-        if isinstance(expert, OnePassKernel):
+        if in_passes and isinstance(expert, OnePassKernel):
             passes = OnePassPlans.make(expert, job, neighbors, self.threads, before)
             if passes is not None:
                 return passes

@@ -167,42 +167,59 @@ class OnePassPlans:
         threads: int,
         before: OnePassPlans | None = None,
     ) -> OnePassPlans | None:
-        """Divide the centres; None if the kernel cannot take them or too many are in two passes.
+        """Divide the centres; None if the kernel cannot take them.
 
         Args:
             kernel: of the expert.
             job: the work, whose coefficients may be others later, see `take`.
             neighbors: the list.
             threads: how many shares a pass has at most.
-            before: plans for the same centres, which turned out to have too few of them.
+            before: plans of these centres in this list, whose passes serve on where their centres
+                are the same.
         """
         added = _differences(job)
-        places = added != 0.0
+        places = _places(added)
+        known = {}
         if before is not None:
-            places |= before.places
-        places[0] |= ~places.any(axis=0)  # energies are wanted where nothing counts them, too
-        if places.sum() > _MOST_TWICE * places.shape[1]:
-            return None
+            same = (places == before.places).all(axis=1)
+            known = {plan.group: plan for plan in before.plans if same[plan.group]}
         plans = []
         for group in np.flatnonzero(places.any(axis=1)).tolist():
             part = _part(job, added, places, group)
-            plan = OnePassPlan.make(kernel, part, group, neighbors, threads)
+            plan = known.get(group) or OnePassPlan.make(kernel, part, group, neighbors, threads)
             if plan is None:
                 return None
+            plan.job = part
             plans.append(plan)
         return cls(plans, places, job.coefficients)
 
     def take(self, job: ExpertWork) -> bool:
-        """Go on with the coefficients of `job`; False if a pass would need further centres."""
+        """Go on with the coefficients of `job`; False if a pass would have other centres.
+
+        More would do as well, but sums go by what centres are in a pass: kept from earlier steps,
+        they would have another order than in a run that is resumed here.
+        """
         if job.coefficients is self._coefficients:
             return True
         added = _differences(job)
-        if (added[~self.places] != 0.0).any():
+        if not np.array_equal(_places(added), self.places):
             return False
         for plan in self.plans:
             plan.job = _part(job, added, self.places, plan.group)
         self._coefficients = job.coefficients
         return True
+
+
+def worth_passes(job: ExpertWork) -> bool:
+    """Whether passes are cheaper than keeping edges; by the coefficients of this moment alone."""
+    return bool(_places(_differences(job)).sum() <= _MOST_TWICE * len(job.centres))
+
+
+def _places(added: Array) -> Array:
+    """(G, n) bool, which centres each pass evaluates, from what its coefficients add (G, n)."""
+    places: Array = added != 0.0
+    places[0] |= ~places.any(axis=0)  # energies are wanted where nothing counts them, too
+    return places
 
 
 def _differences(job: ExpertWork) -> Array:

@@ -100,22 +100,37 @@ def test_sums_with_centres_in_common_take_a_pass_for_what_each_adds() -> None:
             )
 
 
-def test_passes_grow_by_the_centres_that_weights_come_to() -> None:
+def by_moving_weights(steps: list[np.ndarray]) -> tuple[CPUBackend, list[Evaluation]]:
+    """The mixture's LF and LF everywhere, of one list, by weights that change: the last ones."""
     potential, positions, cell = mixture()
-    some = mostly_whole(potential)
-    everything = {"lf": np.ones(len(some), dtype=bool)}
-    fast, held = [Term("lf", np.ones(len(some)))], []
-    for weights in (np.zeros(len(some)), some, np.zeros(len(some))):
+    everything = {"lf": np.ones(len(positions), dtype=bool)}
+    fast, held = [Term("lf", np.ones(len(positions)))], []
+    potential.reserve([fast])
+    potential.evaluate(positions, cell)
+    for weights in steps:
         groups = [[Term("lf", 1.0 - weights)], fast]
-        potential.reserve(groups)
-        potential.evaluate(positions, cell)
         held = with_known_centres(potential._divide(groups, everything), held)
         together = potential.backend.evaluate(positions, cell, potential.neighbor_list, held)
         for group, found in zip(groups, together, strict=True):
             (alone,) = potential.evaluate_terms(positions, cell, [group])
             assert_same(found, alone)
-    (passes,) = [p for p in kept_passes(potential.backend) if len(p.places) == 2]
-    assert passes.places[1].sum() == np.count_nonzero(some)
+    return potential.backend, together
+
+
+def test_sums_do_not_depend_on_what_weights_have_been() -> None:
+    """A run that is resumed does not know them, and is to go on to the same bits."""
+    some = mostly_whole(mixture()[0])
+    few, half = np.where(np.arange(len(some)) < 7, 1.0, 0.0), np.full(len(some), 0.5)
+    # Half a weight everywhere has all centres in both passes, and edges are kept instead.
+    for before in ([some], [np.zeros(len(some)), some], [half], [few, half, some]):
+        backend, run_on = by_moving_weights([*before, few])
+        _, resumed = by_moving_weights([few])
+        for one, other in zip(run_on, resumed, strict=True):
+            assert torch.equal(one.forces, other.forces)
+            assert torch.equal(one.virial, other.virial)
+            assert torch.equal(one.energies, other.energies)
+        (passes,) = [p for p in kept_passes(backend) if len(p.places) == 2]
+        assert passes.places[1].sum() == np.count_nonzero(few)
 
 
 def test_threads_change_rounding_only_and_runs_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
