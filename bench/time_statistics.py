@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms
-from nve_conservation import provenance
+from nve_conservation import append, provenance
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -301,10 +301,20 @@ def _curves(runs: list[Samples], hf: list[Samples], atoms: Atoms, blocks: int) -
     }
 
 
+def rows(folder: Path, pair: Path) -> list[dict[str, Any]]:
+    """What every run in the folder did to its energy."""
+    found = []
+    for file in sorted(folder.glob("*.npz")):
+        row = {"pair": pair.name, **_energies(file)}
+        del row["mean_energy_of_tenths_mev_per_atom"]
+        found.append(row)
+    return found
+
+
 def main() -> None:
-    """Run, or compare what has been run."""
+    """Run, compare what has been run, or list it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["run", "compare"])
+    parser.add_argument("what", choices=["run", "compare", "rows"])
     parser.add_argument("--pair", type=Path, default=PAIR)
     parser.add_argument("--every", type=int, default=1, help="inner steps of an outer one")
     parser.add_argument("--timestep", type=float, default=TIMESTEP_FS, help="the inner step, fs")
@@ -318,6 +328,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=10)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--json", type=Path, help="of the comparison")
+    parser.add_argument("--csv", type=Path, help="of the rows")
     args = parser.parse_args()
     atoms = make_slab(2, 4, args.layers)
     if args.what == "compare":
@@ -327,6 +338,12 @@ def main() -> None:
         print(text)
         if args.json:
             atomic_write(args.json, text + "\n")
+        return
+    if args.what == "rows":
+        for row in rows(args.out, args.pair):
+            print(row)
+            if args.csv:
+                append(args.csv, row | provenance())
         return
     pair = ExpertPair.load(args.pair)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -52,6 +52,10 @@ def test_runs_of_several_starts_are_compared_by_how_they_scatter(
         assert there["pieces"] == 4
         assert there["mean"] == pytest.approx(bond[kind]["mean"], abs=0.02)
         assert found["at_a_site"]["C–O bond, Å, in hollows"][kind]["mean"] is None
+    call("rows", "--csv", str(tmp_path / "rows.csv"))
+    lines = (tmp_path / "rows.csv").read_text().splitlines()
+    assert len(lines) == 1 + 6
+    assert "drift_mev_per_atom_per_ps" in lines[0]
     # From one start and over 60 fs all ways go nearly the same way: within a tenth of that.
     assert bond["hf"]["mean"] == pytest.approx(bond["hf, k = 4"]["mean"], abs=2e-3)
 
