@@ -3,8 +3,9 @@
     duetto validate examples/ptco/validate.yaml KEY=VALUE …
     python scripts/validation_page.py outputs/ptco-validation docs/validation.md
     python scripts/validation_page.py outputs/nih-validation docs/validation.md --case nih
+    python scripts/validation_page.py outputs/ptco-validation docs/validation.md --long outputs/long
 
-Replaces what stands between the page's two marks of the case, and copies the pictures beside it
+Replaces what stands between the page's two marks of the case, and draws the pictures beside it
 into images/.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ OF_RUNS = (
 """What a report says of its runs at constant energy."""
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Write what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, metavar="DIR", help="output.dir of the validation")
@@ -40,16 +42,25 @@ def main() -> None:
     parser.add_argument("--case", default=CASE, help="folder of examples; default ptco")
     parser.add_argument("--commit", help="that computed it; default: that of the checkout")
     parser.add_argument("--words", default="", help="KEY=VALUE … behind the configuration")
-    args = parser.parse_args()
-    report = json.loads((args.results / "validate.json").read_text(encoding="utf-8"))
+    parser.add_argument(
+        "--long", type=Path, metavar="DIR", help="take the runs from this validation of the pair"
+    )
+    args = parser.parse_args(words)
+    report, longer = read_report(args.results), ""
+    if args.long is not None:
+        other = read_report(args.long)
+        try:
+            report, longer = with_runs(report, other), told(report, other)
+        except ValueError as error:
+            parser.error(str(error))
     text = args.page.read_text(encoding="utf-8")
     commit = args.commit or _commit()
-    atomic_write(args.page, with_tables(text, report, commit, args.words, args.case))
+    atomic_write(args.page, with_tables(text, report, commit, args.words, args.case, longer))
     images = args.page.parent / "images"
     images.mkdir(exist_ok=True)
     of_case = "" if args.case == CASE else f"{args.case}_"
-    for name in draw_pictures(report):
-        atomic_write(images / f"validation_{of_case}{name}", (args.results / name).read_bytes())
+    for name, png in draw_pictures(report).items():
+        atomic_write(images / f"validation_{of_case}{name}", png)
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -61,12 +72,33 @@ def read_report(folder: Path) -> dict[str, Any]:
 def with_runs(report: dict[str, Any], longer: dict[str, Any]) -> dict[str, Any]:
     """The report with the statistics, drifts and errors of another one's runs of the same pair.
 
+    The twin's as well where the other has the same twin; else the twin keeps its own.
+
     Raises:
         ValueError: it is another pair, or it has no statistics.
     """
     if longer["content_hash"] != report["content_hash"] or "statistics" not in longer:
         raise ValueError("--long: no statistics of the same pair")
-    return report | {key: longer[key] for key in OF_RUNS}
+    found = report | {key: longer[key] for key in OF_RUNS}
+    if _same_twin(report, longer):
+        found["independent"] = with_runs(report["independent"], longer["independent"])
+    return found
+
+
+def told(report: dict[str, Any], longer: dict[str, Any]) -> str:
+    """A sentence on where the runs come from that `with_runs` takes."""
+    row = longer["statistics"]
+    of_twin = ", the twin's too" if _same_twin(report, longer) else ", not the twin's"
+    return (
+        f"Its runs at constant energy (drifts, force errors by region, statistics{of_twin}) are "
+        f"those of another validation of the same pair, seed {longer['seed']}: {row['runs']} of "
+        f"{row['length_ps']:.4g} ps."
+    )
+
+
+def _same_twin(report: dict[str, Any], longer: dict[str, Any]) -> bool:
+    twins = [one.get("independent", {}).get("content_hash") for one in (report, longer)]
+    return twins[0] is not None and twins[0] == twins[1]
 
 
 def marks(case: str = CASE) -> tuple[str, str]:

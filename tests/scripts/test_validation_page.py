@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +39,38 @@ def test_runs_may_come_from_a_longer_validation_of_the_same_pair(script: ModuleT
     for wrong in (longer | {"content_hash": "b"}, {"content_hash": "a"}):
         with pytest.raises(ValueError, match="no statistics of the same pair"):
             script.with_runs(report, wrong)
+
+
+def test_the_command_line_takes_the_longer_runs(
+    script: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of pair and twin, and the words say whose; another pair's are refused in a line."""
+    monkeypatch.setattr(script, "tables", lambda report: str(report["force_error_by_depth"]))
+    monkeypatch.setattr(script, "certificates", lambda r: r["independent"]["force_error_by_depth"])
+    monkeypatch.setattr(script, "draw_pictures", lambda report: {"seam.png": b"png"})
+    page = tmp_path / "page.md"
+    for name, pair in (("short", "a" * 12), ("long", "a" * 12), ("other", "b" * 12)):
+        runs = dict.fromkeys(script.OF_RUNS, name)
+        runs["statistics"] = {"runs": 4, "length_ps": 100.0}
+        twin = {"content_hash": "t", **runs}
+        report = {"pair": "p.duetto", "content_hash": pair, "seed": 1, "independent": twin, **runs}
+        report["versions"] = dict.fromkeys(("torch", "numpy", "ase"), "1")
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "validate.json").write_text(json.dumps(report))
+    page.write_text("\n".join(script.marks()))
+    words = [str(tmp_path / "short"), str(page), "--commit", "abc", "--long"]
+    script.main([*words, str(tmp_path / "long")])
+    text = page.read_text()
+    assert "\n\nlong\n\nlong\n\n" in text
+    assert "the twin's too) are those of another validation of the same pair, seed 1: 4 of" in text
+    assert (tmp_path / "images" / "validation_seam.png").read_bytes() == b"png"
+    with pytest.raises(SystemExit, match="2"):
+        script.main([*words, str(tmp_path / "other")])
+    assert "no statistics of the same pair" in capsys.readouterr().err
+    assert page.read_text() == text
 
 
 def test_only_what_stands_between_the_marks_is_replaced(
