@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,12 @@ def validate(config: ValidateConfig, say: Callable[[str], None]) -> dict[str, An
         InputError: a file cannot be used, or the crystal is not what is asked for.
         RunStopped: dynamics or a relaxation does not hold.
     """
+    folder = config.output.dir
+    _check_folder(folder)
     subjects = {"pair": config.pair}
     if config.independent is not None:
         subjects["independent"] = config.independent
     cases = {key: case_of(config, path) for key, path in subjects.items()}
-    folder = config.output.dir
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -71,6 +73,15 @@ def validate(config: ValidateConfig, say: Callable[[str], None]) -> dict[str, An
             report[key] = about | found
     _write(folder, report)
     return report
+
+
+def _check_folder(folder: Path) -> None:
+    """Before experts are compiled: what exists of it is a folder that one may write into."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"output.dir: {folder}: {there} is a file; allowed: a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"output.dir: {folder}: {there} cannot be written into")
 
 
 def measured(case: Case, say: Callable[[str], None]) -> dict[str, Any]:

@@ -47,11 +47,15 @@ def read_crystal(text: str, key: str = "--crystal") -> tuple[str, Atoms]:
     structure, name, constant = parts
     try:
         a = float(constant)
+        if not 0.0 < a < np.inf:
+            raise ValueError(f"lattice constant {constant}; allowed: above 0, in Å")
         try:
             return f"{structure} {name}", bulk(name, structure, a=a, cubic=True)
         except RuntimeError:  # no cubic cell: hcp and such
             return f"{structure} {name}", bulk(name, structure, a=a)
-    except (ValueError, KeyError, RuntimeError) as error:
+    except KeyError as error:
+        raise InputError(f"{key} {text}: there is no element {error.args[0]}") from error
+    except (ValueError, RuntimeError) as error:
         raise InputError(f"{key} {text}: {error}") from error
 
 

@@ -135,7 +135,9 @@ def test_smallest_region(tolerance, expected):
     ("word", "said"),
     [
         ("crystal=hcp:Pt:2.8", "not a cube"),
-        ("crystal=fcc:Xx:3.3", "crystal fcc:Xx:3.3"),
+        ("crystal=fcc:Xx:3.3", "crystal fcc:Xx:3.3: there is no element Xx"),
+        ("crystal=fcc:Pt:-3.3", "lattice constant -3.3; allowed: above 0"),
+        ("crystal=fcc:Pt:nan", "lattice constant nan; allowed: above 0"),
         ("crystal=fcc:Cu:3.3", "Cu is unknown"),
         ("pair=none.duetto", "no such pair file"),
         ("seam.blends_A=[3, 1]", "ascending"),
@@ -150,6 +152,15 @@ def test_what_cannot_be_validated(folder, capsys, word, said):
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert said in error
     assert error.startswith("duetto: error: ")
+
+
+@pytest.mark.parametrize("below", [".", "deeper"])
+def test_a_file_in_the_output_s_place_is_seen_first(folder, tmp_path, capsys, monkeypatch, below):
+    monkeypatch.setattr("duetto.validate.validation.case_of", lambda *_: pytest.fail("too late"))
+    (tmp_path / "file").touch()
+    word = f"output.dir={tmp_path / 'file' / below}"
+    assert main(["validate", str(folder / "validate.yaml"), word]) == 2
+    assert "file is a file; allowed: a folder" in capsys.readouterr().err
 
 
 def test_phonons_are_those_of_frozen_planes(folder):
