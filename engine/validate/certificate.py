@@ -92,6 +92,6 @@ def _sentence(certificate: dict[str, Any], hottest: dict[str, Any]) -> str:
         layer += f" ({within:.1f} Å is LF's cutoff: no LF atom sees it then)"
     return (
         f"To keep the force error below {tolerance:g} meV/Å at {kelvin:g} K, write within: "
-        f"{{distance: {within:.1f}}} around what has to be accurate {layer}; at the seam itself "
-        f"the error is {hottest['force_jump_mev_per_angstrom']:.3g} meV/Å."
+        f"{{distance: {within:.1f}}} around what has to be accurate {layer}; the largest "
+        f"error of any layer is {hottest['force_jump_mev_per_angstrom']:.3g} meV/Å."
     )

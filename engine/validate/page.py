@@ -86,7 +86,7 @@ def _rows(labels: list[str], found: list[Mapping[str, Any]]) -> str:
     for n, row in enumerate(found[0]["seam"]):
         at = f"at {row['temperature_k']:g} K"
         for key, name in (
-            ("force_jump_mev_per_angstrom", "force error at the seam {at}, meV/Å"),
+            ("force_jump_mev_per_angstrom", "largest force error of a layer {at}, meV/Å"),
             ("stress_jump_mpa", "stress LF − HF {at}, MPa"),
             ("atom_energy_mean_mev", "E_HF − E_LF per atom {at}, mean, meV"),
             ("atom_energy_spread_mev", "E_HF − E_LF per atom {at}, spread, meV"),

@@ -86,7 +86,7 @@ def foreign(path):
 
 
 def newer(path):
-    rewrite(path, lambda metadata, header, tensors: metadata.update(format_version="3"))
+    rewrite(path, lambda metadata, header, tensors: metadata.update(format_version="4"))
 
 
 def altered(path):
