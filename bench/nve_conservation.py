@@ -195,7 +195,7 @@ def append(path: Path, row: dict) -> None:
     """Add one row; the first brings the header."""
     new = not path.exists()
     with path.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, list(row))
+        writer = csv.DictWriter(stream, list(row), lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)
