@@ -56,7 +56,7 @@ def agreement(found: list[Any], frames: list[int]) -> float:
 def test_loss_is_that_of_lf_and_delta_together(batch: AtomicDataDict.Type) -> None:
     """By nequip's own models of the two experts, in float64."""
     module = make_module(hf_form="correction").train()
-    loss = float(module.training_step(batch, 0))
+    loss = float(module.training_step(batch, 0).detach())
     delta, lf = _nequips("hf", batch), _nequips("lf", batch)
     whole = [{key: d[key] + o[key] for key in d} for d, o in zip(delta, lf, strict=True)]
     # HF learns from frames 0 to 2, LF from 0 and 1; bulk is 0, 1, 3 and 4.
