@@ -212,6 +212,8 @@ class OnePassPlans:
 
 def worth_passes(job: ExpertWork) -> bool:
     """Whether passes are cheaper than keeping edges; by the coefficients of this moment alone."""
+    if len(job.coefficients) == 1:
+        return True  # one pass has every centre; asked in every inner step
     return bool(_places(_differences(job)).sum() <= _MOST_TWICE * len(job.centres))
 
 
