@@ -30,7 +30,11 @@ from duetto.run.config import RunConfig, load_config
 from duetto.run.files import THERMO, TRAJECTORY
 from duetto.run.run import run
 from duetto.run.summary import RunSummary
-from duetto.run.thermo import energy_drift_meV_per_atom_per_ps, read_thermo
+from duetto.run.thermo import (
+    energy_drift_error_meV_per_atom_per_ps,
+    energy_drift_meV_per_atom_per_ps,
+    read_thermo,
+)
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "ptco"
 PAIRS = ("co-trained", "twin", "crossed", "mismatched")
@@ -100,11 +104,8 @@ def partition_of(way: str, system: str, blend: float) -> list[str]:
 def slope(time_fs: Any, energy_eV: Any, n_atoms: int) -> tuple[float, float]:
     """Drift and its standard error, meV/atom/ps: a straight line through the means of blocks."""
     drift = energy_drift_meV_per_atom_per_ps(time_fs, energy_eV, n_atoms)
-    parts = np.array_split(np.column_stack([time_fs, energy_eV]), BLOCKS)
-    t, e = np.array([part.mean(axis=0) for part in parts]).T
-    t, e = (t - t.mean()) / 1000.0, 1000.0 * (e - e.mean()) / n_atoms
-    rest = e - (t @ e) / (t @ t) * t
-    return drift, float(np.sqrt((rest @ rest) / (BLOCKS - 2) / (t @ t)))
+    error = energy_drift_error_meV_per_atom_per_ps(time_fs, energy_eV, n_atoms, BLOCKS)
+    return drift, error
 
 
 def extra_force(pair: ExpertPair, config: RunConfig, frames: list[Any]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 
 
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from duetto.validate.page import markdown
     from duetto.validate.validation import validate
 
-    report = validate(config, lambda line: print(line, file=sys.stderr, flush=True))
+    command = shlex.join(["duetto", "validate", args.config, *args.overrides])
+    report = validate(config, lambda line: print(line, file=sys.stderr, flush=True), command)
     print(json.dumps(report, indent=2, allow_nan=False) if args.json else markdown(report))
     return 0

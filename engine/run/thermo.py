@@ -68,3 +68,28 @@ def energy_drift_meV_per_atom_per_ps(
     time_ps, energy = time_ps - time_ps.mean(), energy - energy.mean()
     spread = float(time_ps @ time_ps)
     return float(time_ps @ energy) / spread if spread > 0.0 else float("nan")
+
+
+def energy_drift_error_meV_per_atom_per_ps(
+    time_fs: Sequence[float] | npt.NDArray[np.float64],
+    conserved_eV: Sequence[float] | npt.NDArray[np.float64],
+    n_atoms: int,
+    blocks: int = 20,
+) -> float:
+    """Standard error of that slope, from how the means of blocks lie about a line through them.
+
+    Blocks are taken as independent: they have to be longer than the energy's fluctuations last.
+
+    Args:
+        time_fs, conserved_eV: of every step, or of instants at even distances.
+        n_atoms: atoms.
+        blocks: pieces of the run, at least three of them; NaN where there are fewer instants.
+    """
+    if len(time_fs) < blocks:
+        return float("nan")
+    parts = np.array_split(np.column_stack([time_fs, conserved_eV]), blocks)
+    time, energy = np.array([part.mean(axis=0) for part in parts]).T
+    time, energy = (time - time.mean()) / 1000.0, 1000.0 * (energy - energy.mean()) / n_atoms
+    spread = float(time @ time)
+    rest = energy - (time @ energy) / spread * time
+    return float(np.sqrt((rest @ rest) / (blocks - 2) / spread))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from duetto.experts.base import max_cutoff
+from duetto.report.numbers import with_error
 from duetto.validate.case import Case
 
 COMPARED = (
@@ -48,11 +49,13 @@ def smallest_region(
 ) -> tuple[float, float] | None:
     """The distance of `within` and the blend's width that compute the fewest atoms by HF.
 
-    An atom at that distance from all atoms that are not all HF has a force error below the
-    tolerance, and so have all deeper ones. No LF centre sees it: LF need not know its species.
+    An atom at that distance from all atoms that are not all HF has a force error that is, with two
+    standard errors, below the tolerance, and so have all deeper ones. No LF centre sees it: LF need
+    not know its species.
 
     Args:
-        errors: for each blend `blend_angstrom`, `depth_angstrom` and `error_mev_per_angstrom`.
+        errors: for each blend `blend_angstrom`, `depth_angstrom`, `error_mev_per_angstrom` and,
+            where there are several snapshots, `standard_error_mev_per_angstrom`.
         tolerance: meV/Å.
         lf_cutoff: Å.
 
@@ -61,9 +64,11 @@ def smallest_region(
     """
     found = []
     for row in errors:
+        errors_of_it = row["error_mev_per_angstrom"]
+        unsure = row.get("standard_error_mev_per_angstrom", [0.0] * len(errors_of_it))
         deep = sorted(
-            (d, e)
-            for d, e in zip(row["depth_angstrom"], row["error_mev_per_angstrom"], strict=True)
+            (d, e + 2 * s)
+            for d, e, s in zip(row["depth_angstrom"], errors_of_it, unsure, strict=True)
             if d > 0
         )
         good = None
@@ -87,11 +92,13 @@ def _sentence(certificate: dict[str, Any], hottest: dict[str, Any]) -> str:
             f"meV/Å: at the greatest depth it is {least:.2g}; use a longer cell (seam.repeat) or "
             "co-train the pair further."
         )
+    key = "force_jump_mev_per_angstrom"
+    largest = with_error(hottest[key], hottest.get("standard_error", {}).get(key))
     layer = f"and a blend of {blend:g} Å" if blend else "and no blend"
     if within == -(-round(certificate["lf_cutoff_angstrom"], 4) * 10 // 1) / 10:
         layer += f" ({within:.1f} Å is LF's cutoff: no LF atom sees it then)"
     return (
         f"To keep the force error below {tolerance:g} meV/Å at {kelvin:g} K, write within: "
         f"{{distance: {within:.1f}}} around what has to be accurate {layer}; the largest "
-        f"error of any layer is {hottest['force_jump_mev_per_angstrom']:.3g} meV/Å."
+        f"error of any layer is {largest} meV/Å."
     )

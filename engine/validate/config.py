@@ -64,7 +64,7 @@ class SeamConfig(Section):
         [0.0, 300.0, 900.0], min_length=1, max_length=20, description="K; 0: lattice sites."
     )
     warm_up_steps: Whole = Field(400, ge=1, le=10**7, description="Before the first snapshot.")
-    snapshots: Whole = Field(5, ge=1, le=10**4, description="At each temperature above 0.")
+    snapshots: Whole = Field(20, ge=1, le=10**4, description="At each temperature above 0.")
     steps_between: Whole = Field(100, ge=1, le=10**6, description="From snapshot to snapshot.")
     timestep_fs: Real = Field(2.0, ge=1e-4, le=100, description="fs.")
     blends_A: Annotated[list[Annotated[Real, Field(ge=0, le=20)]], AfterValidator(_ascending)] = (

@@ -14,11 +14,15 @@ from duetto.atoms.periodic import nearest
 from duetto.md.loop import NVE, Langevin, run_md
 from duetto.md.state import DrivingPotential, State, initial_state, with_forces
 from duetto.partition.guard import Guard, Watch
-from duetto.run.thermo import energy_drift_meV_per_atom_per_ps
+from duetto.run.thermo import (
+    energy_drift_error_meV_per_atom_per_ps,
+    energy_drift_meV_per_atom_per_ps,
+)
 from duetto.validate.case import Case
 from duetto.validate.kept import Run, keep, kept, key_of
 from duetto.validate.statistics import Samples, compared
 from duetto.validate.subject import Array
+from duetto.validate.uncertainty import correlation_time, jackknife, of_mean, widening
 
 FRICTION_PER_FS = 0.01
 
@@ -28,17 +32,22 @@ BIN = 1.0
 FARTHEST = 30.0
 """Å beyond which an atom's depth is not looked for."""
 
+DRIFT_BLOCKS = 20
+"""Pieces of a run from whose energies the error of its drift comes."""
+
 
 def measure(case: Case) -> dict[str, Any]:
     """A thermalized start for every seed, then two runs from it.
 
     Returns:
         `nve_drift_mev_per_atom_per_ps` of `mixture` and `hf`: slope of a straight line through the
-        energy of every step, the mean of the runs; `force_rmse_mev_per_angstrom`: root mean square
-        of a component of mixture − full HF on snapshots of the mixture's runs, in the `complex` and
-        the `simple` region (null where there is none, the blend as `blend`); `force_error_by_depth`
-        the same by Å from the seam, negative outside the complex region; `guard`: what the guard
-        says of the structure; `statistics` where there are several seeds, see `compared`.
+        energy of every step, the mean of the runs; `nve_drift_standard_error_mev_per_atom_per_ps`;
+        `force_rmse_mev_per_angstrom`: root mean square of a component of mixture − full HF on
+        snapshots of the mixture's runs, in the `complex` and the `simple` region (null where there
+        is none, the blend as `blend`), `force_rmse_standard_error_mev_per_angstrom` and
+        `force_rmse_snapshots`; `force_error_by_depth` the same by Å from the seam, negative outside
+        the complex region; `guard`: what the guard says of the structure; `statistics` where there
+        are several seeds, see `compared`.
     """
     settings, atoms = case.config.dynamics, case.structure
     weights = case.config.regions.weights(atoms)
@@ -60,11 +69,8 @@ def measure(case: Case) -> dict[str, Any]:
             runs.append(run)
     squares = _squared_errors(mixed, full_hf, case.structure.cell.array)
     found = {
-        "nve_drift_mev_per_atom_per_ps": {
-            "mixture": float(np.mean([run.drift for run in mixed])),
-            "hf": float(np.mean([run.drift for run in whole])),
-        },
-        "force_rmse_mev_per_angstrom": _errors(squares, weights),
+        **_drifts({"mixture": mixed, "hf": whole}, len(atoms)),
+        **_errors(squares, weights),
         "force_error_by_depth": _by_depth(case, squares, weights),
         "guard": _findings(case, weights),
     }
@@ -107,7 +113,28 @@ def _constant_energy(case: Case, state: State, potential: DrivingPotential, labe
     samples = Samples(every_fs, *(np.array([s[k] for s in sampled]) for k in range(3)))
     positions = np.array([s.positions.numpy() for s in snapshots])
     forces = np.array([s.forces.numpy() for s in snapshots])
-    return Run(drift, positions, forces, samples)
+    return Run(drift, np.array(times), np.array(energies), positions, forces, samples)
+
+
+def _drifts(runs: dict[str, list[Run]], n_atoms: int) -> dict[str, dict[str, float]]:
+    """Means of the runs' drifts, and their standard errors."""
+    drifts = {who: [run.drift for run in of_it] for who, of_it in runs.items()}
+    errors = {who: [drift_error(run, n_atoms) for run in of_it] for who, of_it in runs.items()}
+    return {
+        "nve_drift_mev_per_atom_per_ps": {who: float(np.mean(x)) for who, x in drifts.items()},
+        "nve_drift_standard_error_mev_per_atom_per_ps": {
+            who: of_mean(drifts[who], errors[who]) for who in runs
+        },
+    }
+
+
+def drift_error(run: Run, n_atoms: int) -> float:
+    """Standard error of a run's drift, meV/atom/ps, its energy's memory allowed for."""
+    blocks = min(DRIFT_BLOCKS, max(3, len(run.time_fs) // 3))
+    error = energy_drift_error_meV_per_atom_per_ps(run.time_fs, run.conserved_ev, n_atoms, blocks)
+    line = np.polynomial.Polynomial.fit(run.time_fs, run.conserved_ev, 1)
+    memory = correlation_time([run.conserved_ev - line(run.time_fs)])
+    return error * widening(memory, len(run.time_fs) / blocks)
 
 
 def _shown(states: Iterable[State], total: int, label: str) -> Iterable[State]:
@@ -115,30 +142,52 @@ def _shown(states: Iterable[State], total: int, label: str) -> Iterable[State]:
 
 
 def _squared_errors(runs: list[Run], full_hf: DrivingPotential, cell: Array) -> Array:
-    """(A,) mean over snapshots and components of (mixture − full HF)², (eV/Å)²."""
+    """(S, A) of all snapshots: mean over components of (mixture − full HF)², (eV/Å)²."""
     lattice = torch.tensor(cell)
-    found = [
-        ((forces - full_hf.evaluate(torch.tensor(positions), lattice).forces.numpy()) ** 2).mean(1)
-        for run in runs
-        for positions, forces in zip(run.positions, run.forces, strict=True)
-    ]
-    return np.asarray(np.mean(found, axis=0))
+    return np.array(
+        [
+            ((forces - full_hf.evaluate(torch.tensor(at), lattice).forces.numpy()) ** 2).mean(1)
+            for run in runs
+            for at, forces in zip(run.positions, run.forces, strict=True)
+        ]
+    )
 
 
-def _errors(squares: Array, weights: Array) -> dict[str, float | None]:
+def _rms(squares: Array, groups: list[Any]) -> tuple[list[float], list[float | None]]:
+    """Root mean squares of groups of atoms and their standard errors, meV/Å.
+
+    Args:
+        squares: (S, A), (eV/Å)².
+        groups: (A,) each, which atoms.
+    """
+    values, errors = [], []
+    for group in groups:
+        found = jackknife(squares[:, group].mean(axis=1)[:, None], lambda mean: 1e3 * np.sqrt(mean))
+        values.append(float(found.value[0]))
+        errors.append(None if found.standard_error is None else float(found.standard_error[0]))
+    return values, errors
+
+
+def _errors(squares: Array, weights: Array) -> dict[str, Any]:
     regions = {
         "complex": weights == 1.0,
         "blend": (weights > 0.0) & (weights < 1.0),
         "simple": weights == 0.0,
     }
+    there = {name: inside for name, inside in regions.items() if inside.any()}
+    values, errors = _rms(squares, list(there.values()))
+    absent: dict[str, float | None] = {
+        name: None for name in ("complex", "simple") if name not in there
+    }
     return {
-        name: 1e3 * float(np.sqrt(squares[inside].mean())) if inside.any() else None
-        for name, inside in regions.items()
-        if inside.any() or name != "blend"
+        "force_rmse_mev_per_angstrom": dict(zip(there, values, strict=True)) | absent,
+        "force_rmse_standard_error_mev_per_angstrom": dict(zip(there, errors, strict=True))
+        | absent,
+        "force_rmse_snapshots": len(squares),
     }
 
 
-def _by_depth(case: Case, squares: Array, weights: Array) -> dict[str, list[float]]:
+def _by_depth(case: Case, squares: Array, weights: Array) -> dict[str, list[Any]]:
     """Root mean square by distance from the nearest atom on the other side of HF's edge."""
     atoms, inside = case.structure, weights == 1.0
     depth = np.full(len(atoms), np.inf)
@@ -147,12 +196,14 @@ def _by_depth(case: Case, squares: Array, weights: Array) -> dict[str, list[floa
             atoms.positions[side], atoms.positions[~side], atoms.cell.array, atoms.pbc, FARTHEST
         )
         depth[side] = sign * found.distance
-    bins = np.floor(depth[np.isfinite(depth)] / BIN).astype(np.int64)
-    near = squares[np.isfinite(depth)]
-    kinds = np.unique(bins)
+    bins = np.full(len(atoms), np.iinfo(np.int64).min)
+    bins[np.isfinite(depth)] = np.floor(depth[np.isfinite(depth)] / BIN).astype(np.int64)
+    kinds = np.unique(bins[np.isfinite(depth)])
+    values, errors = _rms(squares, [bins == k for k in kinds])
     return {
         "depth_angstrom": [float((k + 0.5) * BIN) for k in kinds],
-        "error_mev_per_angstrom": [1e3 * float(np.sqrt(near[bins == k].mean())) for k in kinds],
+        "error_mev_per_angstrom": values,
+        "standard_error_mev_per_angstrom": errors,
         "atoms": [int((bins == k).sum()) for k in kinds],
     }
 

@@ -24,11 +24,14 @@ FOLDER = "runs"
 class Run(NamedTuple):
     """A run at constant energy.
 
-    `drift`, meV/atom/ps; `positions` and `forces` (K, A, 3) of snapshots at even distances, Å and
-    eV/Å; `samples`, all that is kept for distributions and spectra.
+    `drift`, meV/atom/ps; `time_fs` and `conserved_ev` (S,), the energy whose slope that is, at even
+    distances; `positions` and `forces` (K, A, 3) of snapshots at even distances, Å and eV/Å;
+    `samples`, all that is kept for distributions and spectra.
     """
 
     drift: float
+    time_fs: Array
+    conserved_ev: Array
     positions: Array
     forces: Array
     samples: Samples
@@ -50,12 +53,13 @@ def kept(folder: Path, key: str) -> Run | None:
     try:
         with np.load(folder / FOLDER / f"{key}.npz", allow_pickle=False) as found:
             held = {name: found[name] for name in found.files}
-    except (FileNotFoundError, zipfile.BadZipFile, ValueError):
-        return None  # a damaged file is computed again
-    samples = Samples(
-        float(held["every_fs"]), held["sampled"], held["velocities"], held["temperature_k"]
-    )
-    return Run(float(held["drift"]), held["positions"], held["forces"], samples)
+        samples = Samples(
+            float(held["every_fs"]), held["sampled"], held["velocities"], held["temperature_k"]
+        )
+        energies = held["time_fs"], held["conserved_ev"]
+        return Run(float(held["drift"]), *energies, held["positions"], held["forces"], samples)
+    except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError):
+        return None  # a damaged file, or one of before energies were kept, is computed again
 
 
 def keep(folder: Path, key: str, run: Run) -> None:
@@ -64,6 +68,8 @@ def keep(folder: Path, key: str, run: Run) -> None:
     np.savez(
         buffer,
         drift=run.drift,
+        time_fs=run.time_fs,
+        conserved_ev=run.conserved_ev,
         positions=run.positions,
         forces=run.forces,
         every_fs=run.samples.every_fs,

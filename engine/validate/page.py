@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from duetto.report.numbers import with_error
 from duetto.validate.pictures import RUNS, SEAM, STATE
 
 _BULK = (
@@ -15,6 +17,9 @@ _BULK = (
     ("c44_gpa", "C44, GPa", ".1f"),
     ("vacancy_formation_ev", "vacancy formation, eV", ".3f"),
 )
+_Rows = list[tuple[str, list[tuple[float | None, float | None]]]]
+"""Rows by name, of values and errors, None where there is none."""
+
 _TWINS = (("pair", "co-trained"), ("independent", "trained apart"))
 
 
@@ -46,13 +51,17 @@ def tables(report: Mapping[str, Any]) -> str:
     for label, one in zip(labels, found, strict=True):
         parts.append(f"Bulk, {label} (`{one['pair']}`, seed {report['seed']}):\n\n{_bulk(one)}")
     parts.append(f"Seams and dynamics:\n\n{_rows(labels, found)}")
-    parts.append(
-        f"Force error of layers that are all HF, the largest, meV/Å:\n\n{_blends(labels, found)}"
-    )
+    if snapshots := _snapshots(report):
+        parts.append(snapshots)
+    for key, title in (
+        ("largest", "Largest force error of any layer, meV/Å"),
+        ("largest_inside", "Largest force error of the layers that are all HF, meV/Å"),
+    ):
+        parts.append(f"{title}:\n\n{_blends(labels, found, key)}")
     for key, title, table in (
         ("phonon_thz", "Phonons, THz, and the largest |LF − HF|", _phonons),
         ("adsorption_energy_ev", "Adsorption by site: energy, eV, and lengths, Å", _adsorption),
-        ("diffusion_barrier_ev", "Diffusion barrier, eV", _barrier),
+        ("diffusion_barrier_ev", "Diffusion barrier, meV", _barrier),
         ("statistics", "Mixture and full HF at constant energy", _statistics),
     ):
         for label, one in zip(labels, found, strict=True):
@@ -77,12 +86,19 @@ def _bulk(found: Mapping[str, Any]) -> str:
 
 
 def _rows(labels: list[str], found: list[Mapping[str, Any]]) -> str:
-    def line(name: str, values: list[float | None], form: str = ".3g") -> str:
-        cells = ["" if v is None else format(v, form) for v in values]
-        return f"| {name} | " + " | ".join(cells) + " |"
-
     lines = [f"| quantity | {' | '.join(labels)} |", "|---" * (len(labels) + 1) + "|"]
-    lines.append(line("interface stress at rest, MPa", [x["interface_stress_mpa"] for x in found]))
+    rows: _Rows = [
+        ("interface stress at rest, MPa", [(x["interface_stress_mpa"], None) for x in found])
+    ]
+    rows += _seam_rows(found) + _curved_rows(found) + _run_rows(found)
+    for name, cells in rows:
+        written = ["" if v is None else with_error(v, error) for v, error in cells]
+        lines.append(f"| {name} | {' | '.join(written)} |")
+    return "\n".join(lines)
+
+
+def _seam_rows(found: list[Mapping[str, Any]]) -> _Rows:
+    rows: _Rows = []
     for n, row in enumerate(found[0]["seam"]):
         at = f"at {row['temperature_k']:g} K"
         for key, name in (
@@ -93,39 +109,82 @@ def _rows(labels: list[str], found: list[Mapping[str, Any]]) -> str:
         ):
             if key == "atom_energy_spread_mev" and row["temperature_k"] == 0:
                 continue  # all atoms of a lattice are alike
-            lines.append(line(name.format(at=at), [x["seam"][n][key] for x in found]))
+            seams = [x["seam"][n] for x in found]
+            cells = [(x[key], x.get("standard_error", {}).get(key)) for x in seams]
+            rows.append((name.format(at=at), cells))
+    return rows
+
+
+def _curved_rows(found: list[Mapping[str, Any]]) -> _Rows:
+    rows: _Rows = []
     for shape in found[0]["curved_seam"]:
         for key, name in (
             ("residual_force_mev_per_angstrom", "largest force on lattice sites, meV/Å"),
             ("relaxation_angstrom", "largest move to rest, Å"),
             ("interface_stress_mpa", "interface stress at rest, MPa"),
         ):
-            values = [x["curved_seam"][shape][key] for x in found]
             radius = found[0]["curved_seam"][shape]["radius_angstrom"]
-            lines.append(line(f"{shape} of {radius:g} Å: {name}", values))
+            cells: list[tuple[float | None, float | None]]
+            cells = [(x["curved_seam"][shape][key], None) for x in found]
+            rows.append((f"{shape} of {radius:g} Å: {name}", cells))
+    return rows
+
+
+def _run_rows(found: list[Mapping[str, Any]]) -> _Rows:
+    rows: _Rows = []
     for region in ("complex", "simple"):
-        values = [x["force_rmse_mev_per_angstrom"][region] for x in found]
-        lines.append(line(f"force error, {region} region, meV/Å", values))
+        cells = [
+            (
+                x["force_rmse_mev_per_angstrom"][region],
+                x["force_rmse_standard_error_mev_per_angstrom"][region],
+            )
+            for x in found
+        ]
+        rows.append((f"force error, {region} region, meV/Å", cells))
     for who, name in (("mixture", "mixture"), ("hf", "full HF")):
-        values = [x["nve_drift_mev_per_atom_per_ps"][who] for x in found]
-        lines.append(line(f"drift at constant energy, {name}, meV/atom/ps", values, ".1e"))
-    return "\n".join(lines)
+        cells = [
+            (
+                x["nve_drift_mev_per_atom_per_ps"][who],
+                x["nve_drift_standard_error_mev_per_atom_per_ps"][who],
+            )
+            for x in found
+        ]
+        rows.append((f"drift at constant energy, {name}, meV/atom/ps", cells))
+    return rows
 
 
-def _blends(labels: list[str], found: list[Mapping[str, Any]]) -> str:
-    """What a blend does for the atoms behind it, by its width and the temperature."""
+def _blends(labels: list[str], found: list[Mapping[str, Any]], key: str) -> str:
+    """The largest force error by a blend's width and the temperature."""
     seams = [(label, row) for label, one in zip(labels, found, strict=True) for row in one["seam"]]
     heads = [f"{label}, {row['temperature_k']:g} K" for label, row in seams]
     lines = [f"| blend, Å | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for n, blend in enumerate(seams[0][1]["force_error"]):
-        cells = [f"{_inside(row['force_error'][n]):.3g}" for _, row in seams]
+        errors = [row["force_error"][n] for _, row in seams]
+        cells = [
+            with_error(
+                e[f"{key}_mev_per_angstrom"], e.get(f"{key}_standard_error_mev_per_angstrom")
+            )
+            for e in errors
+        ]
         lines.append(f"| {blend['blend_angstrom']:g} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _inside(errors: Mapping[str, Any]) -> float:
-    pairs = zip(errors["depth_angstrom"], errors["error_mev_per_angstrom"], strict=True)
-    return max(error for depth, error in pairs if depth > 0)
+def _snapshots(found: Mapping[str, Any]) -> str:
+    """How many snapshots errors come from, and how long these remember each other."""
+    hot = [row for row in found["seam"] if "standard_error" in row]
+    if not hot:
+        return ""
+    first = hot[0]
+    times = [t for row in hot for t in row["correlation_fs"].values()]
+    return (
+        f"± is a standard error: of seams from {first['snapshots']} snapshots that are "
+        f"{first['snapshots_apart_fs']:g} fs apart (integrated correlation times of "
+        f"{min(times):.0f} to {max(times):.0f} fs, {first['snapshots_apart_fs'] / 2:g} where "
+        "snapshots are independent), of force errors by region from "
+        f"{found['force_rmse_snapshots']} snapshots of the runs, of drifts from how blocks lie "
+        "about the straight line."
+    )
 
 
 def _phonons(found: Mapping[str, Any]) -> list[str]:
@@ -155,26 +214,33 @@ def _adsorption(found: Mapping[str, Any]) -> list[str]:
 
 
 def _barrier(found: Mapping[str, Any]) -> list[str]:
+    """To the digits that the forces left at the saddle allow."""
     row = found["diffusion_barrier_ev"]
-    lines = ["| way | full HF | mixture | difference, meV |", "|---|---|---|---|"]
-    lines.append(
-        f"| {' to '.join(row['path'])} | {row['hf']:.4f} | {row['mixture']:.4f} "
-        f"| {row['difference_mev']:+.2f} |"
-    )
-    return lines
+    open_mev = max(row["resolution_mev"].values())
+    digits = max(0, math.floor(-math.log10(open_mev))) if open_mev > 0 else 3
+    hf, mixture = 1e3 * row["hf"], 1e3 * row["mixture"]
+    return [
+        "| way | full HF | mixture | difference | what forces at the saddle leave open |",
+        "|---|---|---|---|---|",
+        f"| {' to '.join(row['path'])} | {hf:.{digits}f} | {mixture:.{digits}f} "
+        f"| {row['difference_mev']:+.{digits}f} | {open_mev:.1g} |",
+    ]
 
 
 def _statistics(found: Mapping[str, Any]) -> list[str]:
     row = found["statistics"]
+    length = row["length_ps"] / row["blocks"]
     lines = [
-        f"| {row['runs']} × {row['length_ps']:.4g} ps, {row['blocks']} blocks each | full HF "
-        "| mixture | standard error | points within two errors |",
-        "|---|---|---|---|---|",
+        f"| {row['runs']} × {row['length_ps']:.4g} ps, blocks of {length:.3g} ps | full HF "
+        "| mixture | mixture − HF | points within two errors | correlation time, ps "
+        "| scatter of starts over expected |",
+        "|---|---|---|---|---|---|---|",
     ]
     warmth = row["temperature_k"]
+    apart = with_error(warmth["mixture"] - warmth["hf"], warmth["standard_error"])
     lines.append(
-        f"| temperature, K | {warmth['hf']:.1f} | {warmth['mixture']:.1f} "
-        f"| {warmth['standard_error']:.1f} | |"
+        f"| temperature, K | {warmth['hf']:.1f} | {warmth['mixture']:.1f} | {apart} | "
+        f"{_memory(warmth)}"
     )
     for key, name in (
         ("pairs", "distances {}"),
@@ -184,5 +250,9 @@ def _statistics(found: Mapping[str, Any]) -> list[str]:
         for kind, curve in row[key].items():
             if isinstance(curve, dict) and curve["within_two_errors"] is not None:
                 share = f"{100 * curve['within_two_errors']:.0f} %"
-                lines.append(f"| {name.format(kind)} | | | | {share} |")
+                lines.append(f"| {name.format(kind)} | | | | {share} {_memory(curve)}")
     return lines
+
+
+def _memory(curve: Mapping[str, Any]) -> str:
+    return f"| {curve['correlation_time_ps']:.2g} | {curve['between_starts']:.1f} |"

@@ -16,6 +16,7 @@ from duetto.potential.terms import mixture_terms
 from duetto.validate.bulk import at_length
 from duetto.validate.case import Case
 from duetto.validate.subject import Array, half, stress_of
+from duetto.validate.uncertainty import jackknife
 
 MPA = units.GPa / 1000.0
 """eV/Å³ of one MPa."""
@@ -129,12 +130,18 @@ def _snapshots(case: Case, crystal: Atoms, temperature: float) -> Iterator[Atoms
 def _compared(case: Case, ideal: Atoms, snapshots: list[Atoms]) -> dict[str, Any]:
     """HF, LF and mixtures of every blend on the same atoms.
 
+    Standard errors come from leaving out one snapshot at a time, of the largest of several numbers,
+    too; there are none of a single one.
+
     Returns:
+        `snapshots`, and `snapshots_apart_fs` where there are several;
         `force_jump_mev_per_angstrom`: largest of the layers' root mean square of mixture − HF, no
         blend or the narrowest; `stress_jump_mpa`: largest component of LF − HF in the crystal;
         `stress_mpa`: the same of mixture − HF; `atom_energy_mean_mev`, `atom_energy_spread_mev`:
-        of E_i^HF − E_i^LF; `force_error`: for each blend the errors by depth, Å from the nearest
-        atom that is not all HF, negative outside: from the nearest that is.
+        of E_i^HF − E_i^LF; `standard_error`: of these, by name, and `correlation_fs`: over what
+        time snapshots remember each other in them; `force_error`: for each blend the errors by
+        depth, Å from the nearest atom that is not all HF, negative outside: from the nearest that
+        is; the largest, `largest_…`, and the largest of layers that are all HF, `largest_inside_…`.
     """
     blends = case.config.seam.blends_A
     weights = [half(ideal, blend) for blend in blends]
@@ -147,36 +154,92 @@ def _compared(case: Case, ideal: Atoms, snapshots: list[Atoms]) -> dict[str, Any
         volume = atoms.get_volume()
         stresses.append([stress_of(x, volume) - stress_of(hf, volume) for x in (lf, mixtures[0])])
         energies.append((hf.site_energies["hf"] - hf.site_energies["lf"]).numpy())
-    mean = np.mean(squares, axis=0)
-    jump, mixed = np.abs(np.mean(stresses, axis=0)).max(axis=1) / MPA
-    errors: list[dict[str, Any]] = [
+    seam = case.config.seam
+    apart_fs = seam.steps_between * seam.timestep_fs
+    by_blend = np.swapaxes(np.array(squares), 0, 1)  # (blends, snapshots, A)
+    errors = [
         {"blend_angstrom": blend, **_by_depth(ideal, w, squared)}
-        for blend, w, squared in zip(blends, weights, mean, strict=True)
+        for blend, w, squared in zip(blends, weights, by_blend, strict=True)
     ]
     return {
         "snapshots": len(snapshots),
-        "force_jump_mev_per_angstrom": max(errors[0]["error_mev_per_angstrom"]),
-        "stress_jump_mpa": float(jump),
-        "stress_mpa": float(mixed),
-        "atom_energy_mean_mev": 1e3 * float(np.mean(energies)),
-        "atom_energy_spread_mev": 1e3 * float(np.std(energies)),
+        **({"snapshots_apart_fs": apart_fs} if len(snapshots) > 1 else {}),
+        **_with_errors(errors[0], np.array(stresses) / MPA, 1e3 * np.array(energies), apart_fs),
         "force_error": errors,
     }
 
 
-def _by_depth(ideal: Atoms, weights: Array, squares: Array) -> dict[str, list[float]]:
-    """Root mean square of the error, meV/Å, by depth of the ideal crystal's layers, Å."""
+def _with_errors(
+    narrowest: dict[str, Any], stresses: Array, energies: Array, apart_fs: float
+) -> dict[str, Any]:
+    """Single numbers of the snapshots, their errors and how long snapshots remember each other.
+
+    Args:
+        narrowest: the force errors of the narrowest blend.
+        stresses: (N, 2, 6) MPa, of LF − HF and of mixture − HF.
+        energies: (N, A) meV.
+        apart_fs: from snapshot to snapshot.
+    """
+    moments = np.stack([energies.mean(axis=1), (energies**2).mean(axis=1)], axis=1)
+    stress_jump, stress = (
+        jackknife(stresses[:, k], lambda mean: np.abs(mean).max()) for k in (0, 1)
+    )
+    mean = jackknife(moments[:, :1], lambda m: m)
+    # Of atoms that are all alike rounding may leave a variance below nil.
+    spread = jackknife(moments, lambda m: np.sqrt(max(0.0, m[1] - m[0] ** 2)))
+    found = {
+        "stress_jump_mpa": stress_jump,
+        "stress_mpa": stress,
+        "atom_energy_mean_mev": mean,
+        "atom_energy_spread_mev": spread,
+    }
+    largest = "force_jump_mev_per_angstrom"
+    values = {largest: narrowest["largest_mev_per_angstrom"]}
+    values |= {name: float(one.value[0]) for name, one in found.items()}
+    if len(energies) < 2:
+        return values
+    errors = {largest: narrowest["largest_standard_error_mev_per_angstrom"]}
+    times = {largest: narrowest["correlation_instants"] * apart_fs}
+    for name, one in found.items():
+        assert one.standard_error is not None
+        assert one.correlation is not None
+        errors[name] = float(one.standard_error[0])
+        times[name] = one.correlation * apart_fs
+    return values | {"standard_error": errors, "correlation_fs": times}
+
+
+def _by_depth(ideal: Atoms, weights: Array, squares: Array) -> dict[str, Any]:
+    """Root mean square of the error, meV/Å, by depth of the ideal crystal's layers, Å.
+
+    Args:
+        ideal: the crystal at rest.
+        weights: (A,) of HF.
+        squares: (N, A) by snapshot, (eV/Å)².
+    """
     height, period = ideal.positions[:, 2], float(ideal.cell[2, 2])
     inside = weights == 1.0
     depth = _distance(height, height[~inside], period) - _distance(height, height[inside], period)
     numbers = np.rint(depth / SAME_LAYER).astype(np.int64)
     kinds = np.unique(numbers)
-    return {
-        "depth_angstrom": [float(depth[numbers == k].mean()) for k in kinds],
-        "error_mev_per_angstrom": [
-            1e3 * float(np.sqrt(squares[numbers == k].mean())) for k in kinds
-        ],
-    }
+    depths = np.array([float(depth[numbers == k].mean()) for k in kinds])
+    layers = np.stack([squares[:, numbers == k].mean(axis=1) for k in kinds], axis=1)
+
+    def said(mean: Array) -> Array:
+        errors = 1e3 * np.sqrt(mean)
+        return np.append(errors, [errors.max(), errors[depths > 0].max()])
+
+    found = jackknife(layers, said)
+    rows = {"": found.value}
+    if found.standard_error is not None:
+        rows["standard_error_"] = found.standard_error
+    named: dict[str, Any] = {"depth_angstrom": depths.tolist()}
+    for prefix, row in rows.items():
+        named[f"{prefix or 'error_'}mev_per_angstrom"] = row[:-2].tolist()
+        named[f"largest_{prefix}mev_per_angstrom"] = float(row[-2])
+        named[f"largest_inside_{prefix}mev_per_angstrom"] = float(row[-1])
+    if found.correlation is not None:
+        named["correlation_instants"] = found.correlation
+    return named
 
 
 def _distance(heights: Array, others: Array, period: float) -> Array:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from duetto.environment import package_versions
+from duetto.environment import PACKAGES, package_versions
 from duetto.errors import InputError
 from duetto.experts.pair import ExpertPair
 from duetto.files import atomic_write
+from duetto.measure.bench.rows import provenance
 from duetto.measure.errors.crystal import read_crystal
 from duetto.validate import phonons, surface
 from duetto.validate.case import Case
@@ -41,12 +42,15 @@ report; a later one may read what earlier ones have found."""
 REPORT, PAGE = "validate.json", "validation.md"
 
 
-def validate(config: ValidateConfig, say: Callable[[str], None]) -> dict[str, Any]:
+def validate(
+    config: ValidateConfig, say: Callable[[str], None], command: str | None = None
+) -> dict[str, Any]:
     """Measure the pair, and its twin where there is one; write report, page and pictures.
 
     Args:
         config: the validation.
         say: where lines about what is being done go.
+        command: what the user wrote to get it, for the report.
 
     Raises:
         InputError: a file cannot be used, or the crystal is not what is asked for.
@@ -63,7 +67,7 @@ def validate(config: ValidateConfig, say: Callable[[str], None]) -> dict[str, An
     except OSError as error:
         raise InputError(f"output.dir: {folder}: cannot be made: {error.strerror}") from error
     name = cases["pair"].crystal_name
-    report: dict[str, Any] = {"seed": config.seed, "crystal": name, "versions": package_versions()}
+    report: dict[str, Any] = {"seed": config.seed, "crystal": name, **_origin(command)}
     for key, case in cases.items():
         found = measured(case, lambda line, key=key: say(f"{key}: {line}"))  # type: ignore[misc]
         about = {"pair": subjects[key].name, "content_hash": case.subject.pair.content_hash}
@@ -73,6 +77,18 @@ def validate(config: ValidateConfig, say: Callable[[str], None]) -> dict[str, An
             report[key] = about | found
     _write(folder, report)
     return report
+
+
+def _origin(command: str | None) -> dict[str, Any]:
+    """By what it was measured; no date, so that the same command writes the same report."""
+    made_by = provenance()
+    return {
+        "versions": package_versions((*PACKAGES, "phonopy")),
+        "provenance": {
+            "command": command,
+            **{key: made_by[key] for key in ("commit", "processor", "cores")},
+        },
+    }
 
 
 def _check_folder(folder: Path) -> None:

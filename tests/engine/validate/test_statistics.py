@@ -59,12 +59,26 @@ def test_neighbors_and_displacements_are_counted(found):
     assert (np.abs(np.array(moved["Pt"]["hf"]) - ballistic) <= 0.09**2).all()
 
 
-def test_errors_are_those_of_means_over_blocks(found):
-    blocks = [b.temperature_k.mean() for s in (1, 2) for b in oscillating(s, 0.02).blocks(4)]
-    others = [b.temperature_k.mean() for s in (3, 4) for b in oscillating(s, 0.04).blocks(4)]
-    expected = np.sqrt(np.var(blocks, ddof=1) / 8 + np.var(others, ddof=1) / 8)
-    assert found["temperature_k"]["standard_error"] == pytest.approx(expected, rel=1e-12)
-    assert found["temperature_k"]["mixture"] == pytest.approx(np.mean(blocks), rel=1e-12)
+def test_errors_are_those_of_blocks_about_their_own_run(found):
+    runs = [oscillating(s, a) for s, a in ((1, 0.02), (2, 0.02), (3, 0.04), (4, 0.04))]
+    means = np.array([[b.temperature_k.mean() for b in run.blocks(4)] for run in runs])
+    warmth = found["temperature_k"]
+    within = means.var(axis=1, ddof=1) / 4
+    expected = np.sqrt(within.sum()) / 2 * warmth["widened"] * max(1, warmth["between_starts"])
+    assert warmth["standard_error"] == pytest.approx(expected, rel=1e-12)
+    assert warmth["mixture"] == pytest.approx(means[:2].mean(), rel=1e-12)
+    # Drawn one by one: half an instant of memory, and blocks of 1,000 need no widening
+    assert warmth["correlation_time_ps"] == pytest.approx(0.5 * EVERY_FS / 1000, rel=0.1)
+    assert 1.0 <= warmth["widened"] < 1.001
+    differences = means[:2].mean(axis=1) - means[2:].mean(axis=1)
+    chi = differences.var(ddof=1) / (within.sum() / 2)
+    assert warmth["between_starts"] == pytest.approx(np.sqrt(chi), rel=1e-3)
+
+
+def test_runs_come_in_pairs():
+    atoms = bulk("Pt", "fcc", a=4.0, cubic=True) * (2, 2, 2)
+    with pytest.raises(ValueError, match="1 runs of the mixture and 2 of HF: not in pairs"):
+        compared([oscillating(1, 0.02)], [oscillating(s, 0.02) for s in (2, 3)], atoms, 4)
 
 
 def test_unlike_motions_are_told_apart(found):
