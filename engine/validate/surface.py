@@ -18,8 +18,8 @@ from duetto.validate.config import SurfaceConfig
 from duetto.validate.subject import Array
 
 LARGEST_FORCE = 0.001
-"""eV/Å: energies err by F²/2k, F² of all atoms at most 34 (0.001 eV/Å)² for 34 of them, k some eV/Å²
-at least: 0.01 meV, the digit that differences of adsorption energies are shown to."""
+"""eV/Å: energies err by F²/2k, with F² of some tens of atoms at most so many times (0.001 eV/Å)², k
+some eV/Å² at least: 0.01 meV, the digit that differences of adsorption energies are shown to."""
 
 LARGEST_FORCE_ON_PATH = 0.005
 """eV/Å, of images: what it leaves of the barrier is computed, `resolution_mev`."""
