@@ -7,6 +7,8 @@ from importlib.util import find_spec
 import pytest
 import torch
 
+from tests.interpreter import quicken_interpreter
+
 # Triton's kernels run on the GPU if there is one, else in its interpreter on the CPU: read when a
 # kernel is declared, so set before any module with kernels is imported.
 if not torch.cuda.is_available():
@@ -20,6 +22,12 @@ NEED_TRITON = [
     "gpu/*",
 ]
 collect_ignore_glob = [] if find_spec("triton") else NEED_TRITON
+
+
+def pytest_configure() -> None:
+    """Quicken Triton's interpreter, if it is what kernels run in."""
+    if os.environ.get("TRITON_INTERPRET") == "1" and not collect_ignore_glob:
+        quicken_interpreter()
 
 
 def pytest_report_header() -> str:
