@@ -1,20 +1,20 @@
 """What LAMMPS users do to a script, each time followed by forces against the engine.
 
-The engine is given the atoms where LAMMPS has them, and what their types say. Prints JSON from the
-first rank. It is started by mpiexec, not by pytest.
+The engine is given the atoms where LAMMPS has them, and what their types say. On the ranks that
+`ranks.py` is started with.
 """
 
 from __future__ import annotations
 
-import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from duetto.experts.pair import ExpertPair
-from duetto.frontends.lammps.session import Session, session
+from duetto.frontends.lammps.session import Session
 from duetto.frontends.lammps.types import parse_type
 from duetto.potential.following import Following, FollowingPotential
 from duetto.potential.mixture import Potential
@@ -132,33 +132,28 @@ def difference(lammps: Session, pair: ExpertPair, names: str) -> dict[str, float
     }
 
 
-def main() -> None:
+def work(lammps: Session, path: Path, parts: Sequence[str]) -> dict[str, Any]:
     """All edits, with weights that stay and weights that follow."""
-    path = Path(sys.argv[1])
     pair, found = ExpertPair.load(path), {}
-    with session(["-log", "none", "-screen", "none"]) as lammps:
-        lammps.instance.commands_string(
-            BOX.format(style="atomic", z="p", tilt=0.0)
-            + HYBRID.format(words="dtype float64", pair=path)
-        )
-        found["still hybrid"] = difference(lammps, pair, "Pt Pt_simple NULL")
-        for way, names in NAMES.items():
-            words = "dtype float64" + (" follow {} {}".format(*FOLLOW) if way == "follows" else "")
-            for edit, (box, commands) in EDITS.items():
-                if way == "still" and edit not in STILL:
-                    continue
-                place = {"words": words, "pair": path, "names": names, "folder": path.parent}
-                lammps.instance.commands_string(
-                    BOX.format(**({"style": "atomic", "z": "p", "tilt": 0.0} | box))
-                    + "pair_style duetto {words}\npair_coeff * * {pair} {names}\n".format(**place)
-                    + commands.format(**place)
-                    # Where boxes move after the last forces, these are found once more.
-                    + ("\nrun 0\n" if edit in BOXES_MOVE else "\n")
-                )
-                found[f"{way} {edit}"] = difference(lammps, pair, names)
-        if lammps.rank == 0:
-            print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()
+    if not parts:
+        return found
+    lammps.instance.commands_string(
+        BOX.format(style="atomic", z="p", tilt=0.0)
+        + HYBRID.format(words="dtype float64", pair=path)
+    )
+    found["still hybrid"] = difference(lammps, pair, "Pt Pt_simple NULL")
+    for way, names in NAMES.items():
+        words = "dtype float64" + (" follow {} {}".format(*FOLLOW) if way == "follows" else "")
+        for edit, (box, commands) in EDITS.items():
+            if way == "still" and edit not in STILL:
+                continue
+            place = {"words": words, "pair": path, "names": names, "folder": path.parent}
+            lammps.instance.commands_string(
+                BOX.format(**({"style": "atomic", "z": "p", "tilt": 0.0} | box))
+                + "pair_style duetto {words}\npair_coeff * * {pair} {names}\n".format(**place)
+                + commands.format(**place)
+                # Where boxes move after the last forces, these are found once more.
+                + ("\nrun 0\n" if edit in BOXES_MOVE else "\n")
+            )
+            found[f"{way} {edit}"] = difference(lammps, pair, names)
+    return found

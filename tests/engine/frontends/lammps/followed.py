@@ -1,13 +1,11 @@
-"""Weights that follow seeds, on the ranks that this script is started with.
+"""Weights that follow seeds, on the ranks that `ranks.py` is started with.
 
 Against the engine in one process, against LAMMPS's own finite differences, and against themselves.
-Prints JSON from the first rank. It is started by mpiexec, not by pytest.
 """
 
 from __future__ import annotations
 
-import json
-import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from duetto.experts.pair import ExpertPair
 from duetto.frontends.lammps.callback import PairStyle
 from duetto.frontends.lammps.check import check
 from duetto.frontends.lammps.deck import setup_commands
-from duetto.frontends.lammps.session import Session, session
+from duetto.frontends.lammps.session import Session
 from duetto.frontends.lammps.system import System
 from duetto.md.integrators import velocity_verlet
 from duetto.md.state import initial_state
@@ -219,24 +217,17 @@ def _divide(self: PairStyle) -> Any:
     raise ZeroDivisionError("the last rank divides")
 
 
-def main() -> None:
-    """Run the parts that are named, with the pair file of the first argument."""
-    path, parts = Path(sys.argv[1]), sys.argv[2:]
+def work(lammps: Session, path: Path, parts: Sequence[str]) -> dict[str, Any]:
+    """The parts that are named, with the pair file at `path`."""
     found: dict[str, Any] = {}
-    with session(["-log", "none", "-screen", "none"]) as lammps:
-        if "at_once" in parts:
-            found["at_once"] = at_once(lammps, path)
-        if "numerical" in parts:
-            found["numerical"] = numerical(lammps, path)
-        if "split" in parts:
-            found["split"] = split(lammps, path)
-        if "motion" in parts:
-            found["motion"] = motion(lammps, path, 220)
-        if "broken" in parts:
-            broken(lammps, path)
-        if lammps.rank == 0:
-            print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()
+    if "at_once" in parts:
+        found["at_once"] = at_once(lammps, path)
+    if "numerical" in parts:
+        found["numerical"] = numerical(lammps, path)
+    if "split" in parts:
+        found["split"] = split(lammps, path)
+    if "motion" in parts:
+        found["motion"] = motion(lammps, path, 220)
+    if "broken" in parts:
+        broken(lammps, path)
+    return found

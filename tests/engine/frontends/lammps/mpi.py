@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -48,25 +47,14 @@ def require_agreement(result: dict[str, Any], n_ranks: int) -> None:
         assert result[name] < 1e-10, (name, result)
 
 
-def found_on_ranks(
-    worker: tuple[str, ...], parts: dict[int, tuple[str, ...]], folders: pytest.TempPathFactory
-) -> dict[int, Any]:
-    """What each number of ranks has found; one start each serves all tests of a module."""
-    results = {}
-    for n_ranks, words in parts.items():
-        done = with_pair_on(folders.mktemp(f"ranks{n_ranks}"), n_ranks, *worker, parts=words)
-        assert done.returncode == 0, done.stderr
-        results[n_ranks] = json.loads(done.stdout)
-    return results
-
-
 def with_pair_on(
-    folder: Path, n_ranks: int, *worker: str, parts: tuple[str, ...]
+    folder: Path, n_ranks: int, *parts: str, timeout_s: float = 600.0
 ) -> subprocess.CompletedProcess[str]:
-    """A worker on ranks, given a pair and its parts."""
+    """Parts of `ranks.py` on ranks, with a pair that is saved into `folder`."""
     # Repulsive cores keep hot atoms apart, whatever the random weights say.
     mismatched_pair(zbl=True).save(folder / "p.duetto")
-    return on_ranks(n_ranks, *worker, str(folder / "p.duetto"), *parts)
+    worker = ("-m", "tests.engine.frontends.lammps.ranks", str(folder / "p.duetto"))
+    return on_ranks(n_ranks, *worker, *parts, timeout_s=timeout_s)
 
 
 def on_ranks(

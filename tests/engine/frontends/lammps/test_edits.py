@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from tests.engine.frontends.lammps.edits import EDITS, STILL
-from tests.engine.frontends.lammps.mpi import needs_compiler, needs_lammps, on_ranks
-from tests.pairs import mismatched_pair
+from tests.engine.frontends.lammps.mpi import needs_compiler, needs_lammps
 
 pytestmark = [needs_lammps, needs_compiler]
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """All edits, in one start."""
-    folder = tmp_path_factory.mktemp("edits")
-    mismatched_pair(zbl=True).save(folder / "p.duetto")
-    done = on_ranks(2, "-m", "tests.engine.frontends.lammps.edits", str(folder / "p.duetto"))
-    assert done.returncode == 0, done.stderr
-    results: dict[str, Any] = json.loads(done.stdout)
+def found(on_all_ranks: dict[int, Any]) -> dict[str, Any]:
+    """All edits."""
+    results: dict[str, Any] = on_all_ranks[2]["edits"]
     return results
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from tests.engine.frontends.lammps.mpi import (
-    found_on_ranks,
     needs_compiler,
     needs_lammps,
     require_agreement,
@@ -16,22 +15,17 @@ from tests.engine.frontends.lammps.mpi import (
 )
 
 pytestmark = [needs_lammps, needs_compiler]
-WORKER = ("-m", "tests.engine.frontends.lammps.followed")
-PARTS = {
-    1: ("at_once",),
-    2: ("at_once", "numerical", "split", "motion"),
-    4: ("at_once",),
-}
+N_RANKS = (1, 2, 4)
 CASES = ("border", "boundary", "static", "images", "triclinic", "empty_ranks", "everywhere")
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
-    """What each number of ranks has found; one start each serves all tests."""
-    return found_on_ranks(WORKER, PARTS, tmp_path_factory)
+def found(on_all_ranks: dict[int, Any]) -> dict[int, Any]:
+    """What each number of ranks has found."""
+    return {n_ranks: results["followed"] for n_ranks, results in on_all_ranks.items()}
 
 
-@pytest.mark.parametrize("n_ranks", PARTS)
+@pytest.mark.parametrize("n_ranks", N_RANKS)
 @pytest.mark.parametrize("case", CASES)
 def test_everything_agrees(found: dict[int, Any], n_ranks: int, case: str) -> None:
     """Seeds on several ranks, across the boundary, with images, in every kind of box."""
@@ -72,7 +66,7 @@ def test_a_molecule_flies_across_ranks(found: dict[int, Any]) -> None:
 
 def test_a_rank_that_fails_ends_all(tmp_path: Path) -> None:
     """The others wait for what its weights do to their seeds."""
-    done = with_pair_on(tmp_path, 2, *WORKER, parts=("broken",))
+    done = with_pair_on(tmp_path, 2, "followed.broken")
     assert done.returncode == 1
     assert "ZeroDivisionError: the last rank divides" in done.stderr
     assert done.stderr.count("duetto:") == 1

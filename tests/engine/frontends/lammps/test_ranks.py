@@ -6,30 +6,20 @@ from typing import Any
 
 import pytest
 
-from tests.engine.frontends.lammps.mpi import (
-    found_on_ranks,
-    needs_compiler,
-    needs_lammps,
-    require_agreement,
-)
+from tests.engine.frontends.lammps.mpi import needs_compiler, needs_lammps, require_agreement
 
 pytestmark = [needs_lammps, needs_compiler]
-WORKER = ("-m", "tests.engine.frontends.lammps.comparison")
-PARTS = {
-    1: ("at_once",),
-    2: ("at_once", "trajectory", "migration", "restarted", "arithmetic"),
-    4: ("at_once",),
-}
+N_RANKS = (1, 2, 4)
 CASES = ("cubic", "triclinic", "left_handed", "slab", "tiny", "empty_ranks", "cluster")
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
-    """What each number of ranks has found; one start each serves all tests."""
-    return found_on_ranks(WORKER, PARTS, tmp_path_factory)
+def found(on_all_ranks: dict[int, Any]) -> dict[int, Any]:
+    """What each number of ranks has found."""
+    return {n_ranks: results["comparison"] for n_ranks, results in on_all_ranks.items()}
 
 
-@pytest.mark.parametrize("n_ranks", PARTS)
+@pytest.mark.parametrize("n_ranks", N_RANKS)
 @pytest.mark.parametrize("case", CASES)
 def test_everything_agrees(found: dict[int, Any], n_ranks: int, case: str) -> None:
     """Forces, energies, pressure, in every kind of box, with and without a blend."""
@@ -43,13 +33,16 @@ def test_some_ranks_had_no_atoms(found: dict[int, Any]) -> None:
     assert found[4]["at_once"]["tiny"]["atoms"] < 4
 
 
-@pytest.mark.parametrize("n_ranks", PARTS)
+@pytest.mark.parametrize("n_ranks", N_RANKS)
 def test_virials_of_atoms_add_up(found: dict[int, Any], n_ranks: int) -> None:
     assert found[n_ranks]["per_atom_virial"] < 1e-10
 
 
 def test_the_trajectory_is_the_single_process_one(found: dict[int, Any]) -> None:
-    """500 steps: equal constants of nature, equal masses, equal integrator."""
+    """200 steps: equal constants of nature, equal masses, equal integrator.
+
+    Where atoms move by more than 0.2 Å, a constant that is off by 5e-8 shows.
+    """
     result = found[2]["trajectory"]
     assert result["moved_A"] > 0.2
     assert result["positions_A"] < 1e-8
@@ -59,7 +52,7 @@ def test_the_trajectory_is_the_single_process_one(found: dict[int, Any]) -> None
 
 
 def test_atoms_migrate(found: dict[int, Any]) -> None:
-    """2,000 steps across ranks and the seam: every atom has crossed the box once."""
+    """500 fast steps across ranks and the seam: every atom has crossed the box once."""
     result = found[2]["migration"]
     assert result["boxes_crossed"] >= 1
     assert result["types_kept"]
@@ -82,7 +75,7 @@ def test_a_constant_mixture_is_lammps_own_sum(found: dict[int, Any]) -> None:
     assert result["forces"] < 1e-10
     assert result["energy"] < 1e-10 * 256
     assert result["pressure_GPa"] < 1e-9  # of some 10 GPa
-    assert result["positions_A"] < 1e-8  # after 200 steps
+    assert result["positions_A"] < 1e-8  # after 100 steps
     assert result["total"] < 1e-8
     # 1 fs for hot copper: velocity Verlet's energy comes back to far less than 0.1 meV an atom.
     assert result["drift_eV"] < 1e-4 * 256
