@@ -1,19 +1,21 @@
-"""Put the tables of a validation into its page, with where they come from.
+"""Put the tables of the kept validations into docs/validation.md, with where they come from.
 
+    python scripts/validation_page.py                    # from bench/results/validation_*.json
     duetto validate examples/ptco/validate.yaml KEY=VALUE …
-    python scripts/validation_page.py outputs/ptco-validation docs/validation.md
-    python scripts/validation_page.py outputs/nih-validation docs/validation.md --case nih
-    python scripts/validation_page.py outputs/ptco-validation docs/validation.md --long outputs/long
+    python scripts/validation_page.py --keep outputs/ptco-validation [--long outputs/long]
+    python scripts/validation_page.py --keep outputs/nih-validation --case nih
 
-Replaces what stands between the page's two marks of the case, and draws the pictures beside it
-into images/.
+Replaces what stands between the page's marks of each case, and draws the pictures beside it into
+images/. `--keep` takes a new validation into bench/results first, `--long` the runs of a longer one
+of the same pair. The page says nothing that is not in these files.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
-import subprocess
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,51 +24,95 @@ from duetto.files import atomic_write
 from duetto.validate.page import certificates, tables
 from duetto.validate.pictures import draw_pictures
 
-CASE = "ptco"
-"""Whose marks have no name and whose pictures none either."""
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results"
+PAGE = ROOT / "docs" / "validation.md"
+
+CASES = ("ptco", "nih")
+"""Folders of examples; the pictures of the first have no name of their own."""
+
+ABOUT = ("seed", "pair", "content_hash", "versions", "provenance")
+"""What is kept of a longer validation besides its runs."""
 
 OF_RUNS = (
     "statistics",
     "nve_drift_mev_per_atom_per_ps",
+    "nve_drift_standard_error_mev_per_atom_per_ps",
     "force_rmse_mev_per_angstrom",
+    "force_rmse_standard_error_mev_per_angstrom",
+    "force_rmse_snapshots",
     "force_error_by_depth",
 )
 """What a report says of its runs at constant energy."""
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Write what the command line names."""
+    """Keep what the command line names, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, metavar="DIR", help="output.dir of the validation")
-    parser.add_argument("page", type=Path, metavar="PAGE", help="the Markdown page")
-    parser.add_argument("--case", default=CASE, help="folder of examples; default ptco")
-    parser.add_argument("--commit", help="that computed it; default: that of the checkout")
-    parser.add_argument("--words", default="", help="KEY=VALUE … behind the configuration")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="output.dir of a validation")
+    parser.add_argument("--case", default=CASES[0], choices=CASES, help="whose; default ptco")
     parser.add_argument(
-        "--long", type=Path, metavar="DIR", help="take the runs from this validation of the pair"
+        "--long", type=Path, metavar="DIR", help="keep the runs of this validation of the pair"
     )
     args = parser.parse_args(words)
-    report, longer = read_report(args.results), ""
-    if args.long is not None:
-        other = read_report(args.long)
-        try:
-            report, longer = with_runs(report, other), told(report, other)
-        except ValueError as error:
-            parser.error(str(error))
-    text = args.page.read_text(encoding="utf-8")
-    commit = args.commit or _commit()
-    atomic_write(args.page, with_tables(text, report, commit, args.words, args.case, longer))
-    images = args.page.parent / "images"
+    try:
+        if args.keep is not None:
+            keep(args.case, args.keep)
+        if args.long is not None:
+            keep_runs(args.case, args.long)
+    except ValueError as error:
+        parser.error(str(error))
+    atomic_write(PAGE, page_of(PAGE.read_text(encoding="utf-8")))
+    images = PAGE.parent / "images"
     images.mkdir(exist_ok=True)
-    of_case = "" if args.case == CASE else f"{args.case}_"
-    for name, png in draw_pictures(report).items():
-        atomic_write(images / f"validation_{of_case}{name}", png)
+    for case in CASES:
+        of_case = "" if case == CASES[0] else f"{case}_"
+        for name, png in draw_pictures(kept(case)[0]).items():
+            atomic_write(images / f"validation_{of_case}{name}", png)
 
 
-def read_report(folder: Path) -> dict[str, Any]:
-    """What a validation found."""
-    found: dict[str, Any] = json.loads((folder / "validate.json").read_text(encoding="utf-8"))
+def file_of(case: str, runs: bool = False) -> Path:
+    """Where a validation is kept, or the runs of a longer one."""
+    return RESULTS / f"validation_{case}{'_runs' if runs else ''}.json"
+
+
+def keep(case: str, folder: Path) -> None:
+    """Take a validation as it is."""
+    _write(file_of(case), _read(folder / "validate.json"))
+
+
+def keep_runs(case: str, folder: Path) -> None:
+    """Take what a longer validation says of its runs.
+
+    Raises:
+        ValueError: it is of another pair, or has no statistics.
+    """
+    report = _read(folder / "validate.json")
+    with_runs(_read(file_of(case)), report)
+    found = {key: report[key] for key in (*ABOUT, *OF_RUNS)}
+    if "independent" in report:
+        found["independent"] = {
+            key: report["independent"][key] for key in ("pair", "content_hash", *OF_RUNS)
+        }
+    _write(file_of(case, runs=True), found)
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    atomic_write(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
+
+
+def kept(case: str) -> tuple[dict[str, Any], str]:
+    """A kept report with the runs of the longer one, and a sentence on these, empty if none."""
+    report, runs = _read(file_of(case)), file_of(case, runs=True)
+    if not runs.is_file():
+        return report, ""
+    longer = _read(runs)
+    return with_runs(report, longer), told(report, longer)
 
 
 def with_runs(report: dict[str, Any], longer: dict[str, Any]) -> dict[str, Any]:
@@ -90,9 +136,9 @@ def told(report: dict[str, Any], longer: dict[str, Any]) -> str:
     row = longer["statistics"]
     of_twin = ", the twin's too" if _same_twin(report, longer) else ", not the twin's"
     return (
-        f"Its runs at constant energy (drifts, force errors by region, statistics{of_twin}) are "
-        f"those of another validation of the same pair, seed {longer['seed']}: {row['runs']} of "
-        f"{row['length_ps']:.4g} ps."
+        f"The runs at constant energy (drifts, force errors by region, statistics{of_twin}) are "
+        f"{row['runs']} of {row['length_ps']:.4g} ps each, seed {longer['seed']}, by "
+        f"{_by(longer)}."
     )
 
 
@@ -101,53 +147,62 @@ def _same_twin(report: dict[str, Any], longer: dict[str, Any]) -> bool:
     return twins[0] is not None and twins[0] == twins[1]
 
 
-def marks(case: str = CASE) -> tuple[str, str]:
-    """The lines between which a case has its tables."""
-    name = "tables" if case == CASE else f"tables of {case}"
+def _by(report: dict[str, Any]) -> str:
+    """The command, the commit and the processor; not where the results went."""
+    made = report["provenance"]
+    words = [w for w in shlex.split(made["command"]) if not w.startswith("output.dir=")]
+    return f"`{shlex.join(words)}`, commit {made['commit']}, {made['processor']}"
+
+
+def marks(name: str) -> tuple[str, str]:
+    """The lines between which the script writes."""
     return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
 
 
-def with_tables(
-    text: str,
-    report: dict[str, Any],
-    commit: str,
-    words: str = "",
-    case: str = CASE,
-    longer: str = "",
-) -> str:
-    """The page with the report's tables between the marks of its case.
-
-    Args:
-        text: the page.
-        report: of the validation.
-        commit: that computed it.
-        words: behind the configuration.
-        case: folder of examples.
-        longer: a sentence on where its runs at constant energy come from, if from elsewhere.
+def between(text: str, name: str, new: str) -> str:
+    """The page with this between the marks of that name.
 
     Raises:
         ValueError: the page has no such marks.
     """
-    begin, end = marks(case)
+    begin, end = marks(name)
     before, rest = text.split(begin)
     _, after = rest.split(end)
+    return f"{before}{begin}\n\n{new}\n\n{end}{after}"
+
+
+def page_of(text: str) -> str:
+    """The page with all that the kept files say."""
+    for case in CASES:
+        text = between(text, f"tables of {case}", written(*kept(case)))
+    return between(text, "reference by strain", by_strain())
+
+
+def written(report: dict[str, Any], longer: str = "") -> str:
+    """A case's tables, after where they come from and, in a sentence, its longer runs do."""
     versions = ", ".join(f"{name} {report['versions'][name]}" for name in ("torch", "numpy", "ase"))
-    command = f"duetto validate examples/{case}/validate.yaml"
     origin = (
-        f"By `{command}`, seed {report['seed']}, commit {commit}, {versions}; "
-        f"`{report['pair']}` has the hash {report['content_hash'][:12]}."
+        f"By {_by(report)}, seed {report['seed']}, {versions}; `{report['pair']}` has the hash "
+        f"{report['content_hash'][:12]}."
     )
-    if words:
-        origin += f" Behind the configuration: `{words}`."
-    if longer:
-        origin += f" {longer}"
-    parts = [origin, tables(report), certificates(report)]
-    return f"{before}{begin}\n\n" + "\n\n".join(parts) + f"\n\n{end}{after}"
+    parts = [f"{origin} {longer}".strip(), tables(report), certificates(report)]
+    return "\n\n".join(parts)
 
 
-def _commit() -> str:
-    command = ["git", "rev-parse", "--short=9", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+def by_strain() -> str:
+    """The reference's constants by the step of strain, from their rows."""
+    with (RESULTS / "reference_strain.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    lines = ["| strains, % | C11, GPa | C12, GPa | C44, GPa | (C11 + 2 C12)/3, GPa |", "|---" * 5]
+    lines[1] += "|"
+    for row in rows:
+        step = 100 * float(row["strain"])
+        c11, c12, c44 = (float(row[f"{key}_gpa"]) for key in ("c11", "c12", "c44"))
+        lines.append(
+            f"| ±{step:g} and ±{2 * step:g} | {c11:.0f} | {c12:.0f} | {c44:.0f} "
+            f"| {(c11 + 2 * c12) / 3:.0f} |"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

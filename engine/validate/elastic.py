@@ -43,7 +43,9 @@ def measure(case: Case) -> dict[str, Any]:
     return rows
 
 
-def cubic_constants(stress: Callable[[Atoms], Array], crystal: Atoms) -> dict[str, float]:
+def cubic_constants(
+    stress: Callable[[Atoms], Array], crystal: Atoms, step: float = STRAIN
+) -> dict[str, float]:
     """C11, C12 and C44 from stresses of strained cells.
 
     C_ij = dσ_i/dε_j with engineering shears, by central differences of four points, averaged over
@@ -52,6 +54,7 @@ def cubic_constants(stress: Callable[[Atoms], Array], crystal: Atoms) -> dict[st
     Args:
         stress: (6,) eV/Å³ of a structure, in the order xx, yy, zz, yz, xz, xy.
         crystal: at rest, its cell along x, y and z.
+        step: strains are one and two of it, either way.
 
     Returns:
         GPa.
@@ -59,10 +62,10 @@ def cubic_constants(stress: Callable[[Atoms], Array], crystal: Atoms) -> dict[st
     matrix = np.empty((6, 6))
     for j in range(6):
 
-        def at(step: int, j: int = j) -> Array:
-            return stress(strained(crystal, j, step * STRAIN))
+        def at(steps: int, j: int = j) -> Array:
+            return stress(strained(crystal, j, steps * step))
 
-        matrix[:, j] = (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * STRAIN)
+        matrix[:, j] = (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * step)
     normal = matrix[:3, :3]
     return {
         "c11_gpa": float(np.diag(normal).mean()) / units.GPa,
