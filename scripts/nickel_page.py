@@ -89,6 +89,7 @@ def errors(pair: ExpertPair) -> dict[str, Any]:
     """Root mean squares on the frames of cotrain.yaml that are held out, of HF and, in bulk, LF."""
     import ase.io
 
+    from duetto.atoms.labels import parse_keys
     from duetto.measure.errors.frames import evaluated_frames
     from duetto.measure.errors.tables import summarize
 
@@ -102,7 +103,8 @@ def errors(pair: ExpertPair) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         held = Path(folder) / "held_out.extxyz"
         ase.io.write(held, frames)
-        return summarize(evaluated_frames(pair, [str(held)], {}, None), ["*", "bulk*"])
+        keys = parse_keys([], "--keys")
+        return summarize(evaluated_frames(pair, [str(held)], keys, None), ["*", "bulk*"])
 
 
 def first_pair() -> dict[str, Any]:
@@ -162,16 +164,16 @@ def _path(found: dict[str, Any]) -> str:
 
 
 def _errors(found: dict[str, Any], after: dict[str, Any]) -> str:
-    every, bulk_frames = found["by_group"]["*"], found["by_group"]["bulk*"]
+    hf, lf = found["by_group"]["*"]["hf"], found["by_group"]["bulk*"]["lf"]
+    force, energy = "forces_mev_per_angstrom", "energy_mev_per_atom"
     vacancy_ev = after["vacancy_formation_ev"]
     return (
         f"On the {found['frames']} frames that training held out HF's forces are off by "
-        f"{every['hf_forces']:.0f} meV/Å and its energies by {every['hf_energy']:.1f} meV/atom, "
-        f"LF's, in bulk, by {bulk_frames['lf_forces']:.0f} meV/Å and "
-        f"{bulk_frames['lf_energy']:.1f} meV/atom. The formation energy of the vacancy, "
-        f"{vacancy_ev['hf']:.2f} eV by HF where the potential has {vacancy_ev['reference']:.2f}, "
-        "is no test that the training did not know of: a third of the bulk frames has a vacancy, "
-        "and the zeros of the energies were chosen by it (below)."
+        f"{hf[force]:.0f} meV/Å and its energies by {hf[energy]:.1f} meV/atom, LF's, in bulk, by "
+        f"{lf[force]:.0f} meV/Å and {lf[energy]:.1f} meV/atom. The formation energy of the "
+        f"vacancy, {vacancy_ev['hf']:.2f} eV by HF where the potential has "
+        f"{vacancy_ev['reference']:.2f}, is no test that the training did not know of: a third of "
+        "the bulk frames has a vacancy, and the zeros of the energies were chosen by it (below)."
     )
 
 
