@@ -50,14 +50,14 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def measured() -> dict[str, Any]:
     """All that the page says and `duetto validate` does not."""
-    pair = ExpertPair.load(EXAMPLE / "nih.duetto")
+    pair, origin = ExpertPair.load(EXAMPLE / "nih.duetto"), provenance()
     return {
         "pair": "nih.duetto",
         "content_hash": pair.content_hash,
         "path": path(pair),
         "errors": errors(pair),
         "first_pair": first_pair(),
-        "provenance": provenance(),
+        "provenance": origin,
     }
 
 

@@ -70,7 +70,7 @@ def _difference(axes: Axes, curves: Mapping[str, Any], label: str, line: str) ->
 
 
 def _errors(subjects: Mapping[str, Any]) -> bytes:
-    """Force error against the depth from the seam, no blend, one panel per twin."""
+    """Force error, with two standard errors, against the depth from the seam, no blend."""
     names = [(key, label) for key, label, _ in _TWINS if key in subjects]
 
     def draw(figure: Figure) -> None:
@@ -79,10 +79,13 @@ def _errors(subjects: Mapping[str, Any]) -> bytes:
             report = subjects[key]
             for n, row in enumerate(report["seam"]):
                 error = row["force_error"][0]
-                axes.plot(
+                unsure = error.get("standard_error_mev_per_angstrom")
+                axes.errorbar(
                     error["depth_angstrom"],
                     error["error_mev_per_angstrom"],
-                    "o-",
+                    None if unsure is None else [2 * s for s in unsure],
+                    fmt="o-",
+                    capsize=2,
                     color=_HEAT[n % len(_HEAT)],
                     markersize=3,
                     linewidth=1.0,

@@ -16,6 +16,7 @@ from duetto.run.checkpoint import load_checkpoint, save_checkpoint
 from duetto.run.thermo import (
     COLUMNS,
     HEADER,
+    energy_drift_error_meV_per_atom_per_ps,
     energy_drift_meV_per_atom_per_ps,
     read_thermo,
     thermo_row,
@@ -63,6 +64,22 @@ def test_drift_is_the_slope():
     assert drift == pytest.approx(slope * 1e6 / 100, rel=1e-9)
     assert drift == pytest.approx(2e-5 * 1e6 / 100, rel=0.01)
     assert math.isnan(energy_drift_meV_per_atom_per_ps([1.0], [2.0], 3))
+
+
+def test_error_of_the_drift_is_how_slopes_scatter():
+    rng = np.random.default_rng(1)
+    time_fs, n_atoms, sigma = np.arange(2000) * 2.0, 50, 1e-3
+    slopes, errors = [], []
+    for _ in range(200):
+        energy = 1e-6 * time_fs + sigma * rng.normal(size=len(time_fs))
+        slopes.append(energy_drift_meV_per_atom_per_ps(time_fs, energy, n_atoms))
+        errors.append(energy_drift_error_meV_per_atom_per_ps(time_fs, energy, n_atoms))
+    # Of a straight line through noise of one size: sigma / sqrt(Σ (t − mean)²)
+    exact = 1e6 * sigma / n_atoms / np.sqrt(((time_fs - time_fs.mean()) ** 2).sum())
+    assert np.std(slopes) == pytest.approx(exact, rel=0.15)  # of 200, to 5 %, three times
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(exact, rel=0.1)
+    assert np.mean(slopes) == pytest.approx(1e-6 * 1e6 / n_atoms, abs=4 * exact / np.sqrt(200))
+    assert math.isnan(energy_drift_error_meV_per_atom_per_ps([1.0, 2.0], [2.0, 2.0], 3))
 
 
 def test_ase_reads_the_trajectory(state):

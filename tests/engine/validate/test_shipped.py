@@ -1,4 +1,4 @@
-"""What docs/validation.md says of the shipped pair and its twin, measured anew in short."""
+"""What docs/validation.md says of the shipped pairs: kept, and measured anew in short."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import pytest
 
 from duetto.cli.main import main
+from duetto.experts.pair import ExpertPair
+from duetto.measure.errors.frames import evaluated_frames
+from duetto.measure.errors.tables import summarize
 
 ROOT = Path(__file__).parents[3]
+RESULTS = ROOT / "bench" / "results"
+KEPT = ("ptco", "nih")
+"""Folders of examples whose validations are kept."""
+
 PAGE = ROOT / "docs" / "validation.md"
 SHORT = (
     "surface=null",
@@ -71,3 +79,82 @@ def test_the_page_shows_what_is_measured(pair: str, measured: dict[str, Any]) ->
             text = shown[who].strip()
             digits = len(re.sub(r"^-?\d*\.?", "", text))
             assert found[key][who] == pytest.approx(float(text), abs=1.01 * 10**-digits), name
+
+
+def kept(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("validation_ptco", "ptco"),
+        ("validation_ptco_runs", "ptco"),
+        ("validation_nih", "nih"),
+        ("nih", "nih"),
+    ],
+)
+def test_what_is_kept_is_of_the_pairs_that_ship(name: str, folder: str) -> None:
+    """The hash is of all that a pair is; of another training nothing is kept."""
+    report = kept(name)
+    for one in (report, report.get("independent", report)):
+        shipped = ExpertPair.load(ROOT / "examples" / folder / one["pair"])
+        assert one["content_hash"] == shipped.content_hash, one["pair"]
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_a_shipped_pair_is_within_the_limits(case: str) -> None:
+    """0.1 % in length, 2 % in B, 5 % in C, 50 MPa, 10 meV/Å and 5 meV; with two errors of it."""
+    report = kept(f"validation_{case}")
+    assert differences(report, "lattice_constant_angstrom") <= 1e-3
+    assert differences(report, "bulk_modulus_gpa") <= 0.02
+    for key in ("c11_gpa", "c12_gpa", "c44_gpa"):
+        assert differences(report, key) <= 0.05, key
+    assert report["interface_stress_mpa"] < 50
+    runs = RESULTS / f"validation_{case}_runs.json"
+    for found in [report] + ([kept(runs.stem)] if runs.is_file() else []):
+        error = found["force_rmse_standard_error_mev_per_angstrom"]["complex"]
+        assert found["force_rmse_mev_per_angstrom"]["complex"] + 2 * error <= 10
+
+
+def test_the_mixture_is_full_hf_on_surfaces_and_at_saddles() -> None:
+    """Within 5 meV, and what relaxation leaves open is less than that."""
+    report = kept("validation_ptco")
+    assert set(report["adsorption_energy_ev"]) == {"ontop", "bridge", "fcc", "hcp"}
+    for site, row in report["adsorption_energy_ev"].items():
+        assert abs(row["difference_mev"]) <= 5, site
+        assert row["difference_mev"] == pytest.approx(1e3 * (row["mixture"] - row["hf"]))
+    barrier = report["diffusion_barrier_ev"]
+    assert abs(barrier["difference_mev"]) + 2 * max(barrier["resolution_mev"].values()) <= 5
+    hydrogen = kept("nih")["path"]
+    assert abs(max(hydrogen["mixture_mev"]) - max(hydrogen["hf_mev"])) <= 5
+
+
+def test_mixing_costs_less_than_hf_is_off_by(tmp_path: Path) -> None:
+    """The complex region's error from full HF beside HF's own, from what labelled its data."""
+    frames = ase.io.read(ROOT / "examples/ptco/data/ptco_chgnet_test.extxyz.gz", "::12")
+    ase.io.write(tmp_path / "some.extxyz", frames)
+    pair = ExpertPair.load(ROOT / "examples" / "ptco" / "ptco.duetto")
+    own = summarize(evaluated_frames(pair, [tmp_path / "some.extxyz"]))["by_config_type"]
+    least = min(row["hf"]["forces_mev_per_angstrom"] for row in own.values())
+    assert len(own) > 5
+    assert kept("validation_ptco_runs")["force_rmse_mev_per_angstrom"]["complex"] < least
+    nickel = kept("nih")["errors"]["by_group"]["*"]["hf"]["forces_mev_per_angstrom"]
+    assert kept("validation_nih")["force_rmse_mev_per_angstrom"]["complex"] < nickel
+
+
+def test_mixture_and_full_hf_are_alike_over_long_runs() -> None:
+    """Nine points of ten within two errors, of every curve together; drifts that are none."""
+    runs = kept("validation_ptco_runs")
+    found = runs["statistics"]
+    assert found["runs"] * found["length_ps"] >= 200
+    curves = [c for key in ("pairs", "spectrum", "displacement") for c in found[key].values()]
+    shares = [c["within_two_errors"] for c in curves if isinstance(c, dict)]
+    assert len(shares) == 12
+    assert sum(shares) / len(shares) > 0.9
+    warmth = found["temperature_k"]
+    assert abs(warmth["mixture"] - warmth["hf"]) < 3 * warmth["standard_error"] < 5
+    for who, drift in runs["nve_drift_mev_per_atom_per_ps"].items():
+        error = runs["nve_drift_standard_error_mev_per_atom_per_ps"][who]
+        assert abs(drift) + 2 * error < 1e-4, who

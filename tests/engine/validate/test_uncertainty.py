@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from duetto.validate.dynamics import drift_error
+from duetto.validate.kept import Run
+from duetto.validate.statistics import Samples
 from duetto.validate.uncertainty import (
     between_starts,
     correlation_time,
@@ -124,3 +127,19 @@ def test_error_of_a_mean_of_values_with_errors():
     assert of_mean([2.0], [0.3]) == 0.3
     scale = np.sqrt((1 / 0.1) ** 2 * 2)
     assert of_mean([0.0, 2.0], [0.1, 0.1]) == pytest.approx(0.1 / np.sqrt(2) * scale)
+
+
+@pytest.mark.parametrize("number", [400, 20000])
+def test_drift_error_knows_the_energy_s_memory(number: int):
+    """Blocks of two correlation times, and of a hundred: slopes scatter as is said."""
+    rng = np.random.default_rng(6)
+    time_fs, none = np.arange(number) * 1.0, np.zeros((0, 1, 3))
+    nothing = Samples(1.0, none, none, np.zeros(0))
+    slopes, errors = [], []
+    for _ in range(150):
+        energy = autoregressive(rng, (number,))
+        slopes.append(1e6 * np.polyfit(time_fs, energy, 1)[0])
+        errors.append(drift_error(Run(0.0, time_fs, energy, none, none, nothing), 1))
+    said = np.sqrt(np.mean(np.square(errors)))
+    # Scatter of 150 slopes to 6 %; a line takes out some of the memory of the shorter ones.
+    assert 0.8 * np.std(slopes) < said < 1.3 * np.std(slopes)

@@ -76,6 +76,21 @@ def test_equal_experts_agree_and_unlike_ones_do_not(folder, capsys):
     for cold, apart in zip(report["seam"], other["seam"], strict=True):
         assert cold["force_jump_mev_per_angstrom"] < 1e-6 < apart["force_jump_mev_per_angstrom"]
         assert cold["stress_jump_mpa"] < 1e-6 < apart["stress_jump_mpa"]
+    hot = other["seam"][1]
+    assert (hot["snapshots"], hot["snapshots_apart_fs"]) == (2, 10.0)
+    for key, error in hot["standard_error"].items():
+        assert error > 0, key
+    rows = hot["force_error"][0]
+    assert hot["force_jump_mev_per_angstrom"] == max(rows["error_mev_per_angstrom"])
+    assert len(rows["standard_error_mev_per_angstrom"]) == len(rows["depth_angstrom"])
+    deep = [
+        error
+        for depth, error in zip(rows["depth_angstrom"], rows["error_mev_per_angstrom"], strict=True)
+        if depth > 0
+    ]
+    assert rows["largest_inside_mev_per_angstrom"] == max(deep)
+    assert "standard_error" not in other["seam"][0]
+    assert report["provenance"]["command"].startswith("duetto validate ")
     # Equal experts are one: its pressure, which Newton's steps bring below 1e-3 MPa.
     assert report["interface_stress_mpa"] < 1e-2 < 10 < other["interface_stress_mpa"]
     drift = report["nve_drift_mev_per_atom_per_ps"]
@@ -117,6 +132,14 @@ def test_half_is_half_and_blends_beyond():
     assert (soft[sharp == 1] == 1).all()
     # Two layers, 2 and 4 Å away, on either side.
     assert ((soft > 0) & (soft < 1)).sum() == 4 * 2
+
+
+def test_a_certificate_holds_with_two_standard_errors():
+    row = {"blend_angstrom": 0.0, "depth_angstrom": [2, 4, 6], "error_mev_per_angstrom": [9, 6, 4]}
+    assert smallest_region([row], 6.5, 3.0) == (4.0, 0.0)
+    unsure = row | {"standard_error_mev_per_angstrom": [0.5, 0.4, 0.3]}
+    assert smallest_region([unsure], 6.5, 3.0) == (6.0, 0.0)
+    assert smallest_region([unsure], 4.5, 3.0) is None
 
 
 @pytest.mark.parametrize(
