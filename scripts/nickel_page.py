@@ -26,6 +26,7 @@ from duetto.cotrain.config import load_train_config
 from duetto.cotrain.labelled import Split
 from duetto.files import atomic_write
 from duetto.measure.bench.rows import provenance
+from duetto.report.numbers import with_error
 from duetto.validate import bulk, vacancy
 from duetto.validate.config import load_validation
 from duetto.validate.validation import case_of
@@ -157,8 +158,7 @@ def _path(found: dict[str, Any]) -> str:
     barriers = {key: max(found[key]) for key in names}
     return "\n".join(lines) + (
         f"\n\nA barrier of {barriers['mixture_mev']:.0f} meV in the mixture, with "
-        f"{found['within_angstrom']:g} Å, and {barriers['hf_mev']:.0f} meV in full HF "
-        f"({barriers['mixture_mev'] - barriers['hf_mev']:+.1f} meV between them); "
+        f"{found['within_angstrom']:g} Å, and {barriers['hf_mev']:.0f} meV in full HF; "
         f"{barriers['labels_mev']:.0f} meV by the labels."
     )
 
@@ -194,8 +194,10 @@ def _agreement(before: dict[str, Any], after: dict[str, Any]) -> str:
     def row(name: str, value: Any, form: str) -> str:
         return f"| {name} | {format(value(before), form)} | {format(value(after), form)} |"
 
-    def hot(key: str) -> Any:
-        return lambda found: found["seam"][-1][key]
+    def hot(name: str, key: str) -> str:
+        seams = [found["seam"][-1] for found in (before, after)]
+        cells = [with_error(x[key], x["standard_error"][key]) for x in seams]
+        return f"| {name} | {' | '.join(cells)} |"
 
     kelvin = after["seam"][-1]["temperature_k"]
     lines = [
@@ -216,11 +218,10 @@ def _agreement(before: dict[str, Any], after: dict[str, Any]) -> str:
             lambda x: x["curved_seam"]["sphere"]["interface_stress_mpa"],
             ".0f",
         ),
-        row(f"stress LF − HF at {kelvin:g} K, MPa", hot("stress_jump_mpa"), ".0f"),
-        row(
+        hot(f"stress LF − HF at {kelvin:g} K, MPa", "stress_jump_mpa"),
+        hot(
             f"largest force error of a layer at {kelvin:g} K, meV/Å",
-            hot("force_jump_mev_per_angstrom"),
-            ".1f",
+            "force_jump_mev_per_angstrom",
         ),
     ]
     return "\n".join(lines)

@@ -54,12 +54,13 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--long", type=Path, metavar="DIR", help="keep the runs of this validation of the pair"
     )
+    parser.add_argument("--note", default="", help="a sentence on these runs, kept with them")
     args = parser.parse_args(words)
     try:
         if args.keep is not None:
             keep(args.case, args.keep)
         if args.long is not None:
-            keep_runs(args.case, args.long)
+            keep_runs(args.case, args.long, args.note)
     except ValueError as error:
         parser.error(str(error))
     atomic_write(PAGE, page_of(PAGE.read_text(encoding="utf-8")))
@@ -81,8 +82,8 @@ def keep(case: str, folder: Path) -> None:
     _write(file_of(case), _read(folder / "validate.json"))
 
 
-def keep_runs(case: str, folder: Path) -> None:
-    """Take what a longer validation says of its runs.
+def keep_runs(case: str, folder: Path, note: str = "") -> None:
+    """Take what a longer validation says of its runs, and a sentence on them.
 
     Raises:
         ValueError: it is of another pair, or has no statistics.
@@ -94,7 +95,7 @@ def keep_runs(case: str, folder: Path) -> None:
         found["independent"] = {
             key: report["independent"][key] for key in ("pair", "content_hash", *OF_RUNS)
         }
-    _write(file_of(case, runs=True), found)
+    _write(file_of(case, runs=True), found | ({"note": note} if note else {}))
 
 
 def _write(path: Path, report: dict[str, Any]) -> None:
@@ -138,7 +139,7 @@ def told(report: dict[str, Any], longer: dict[str, Any]) -> str:
     return (
         f"The runs at constant energy (drifts, force errors by region, statistics{of_twin}) are "
         f"{row['runs']} of {row['length_ps']:.4g} ps each, seed {longer['seed']}, by "
-        f"{_by(longer)}."
+        f"{_by(longer)}. {longer.get('note', '')}".strip()
     )
 
 
@@ -193,14 +194,14 @@ def by_strain() -> str:
     """The reference's constants by the step of strain, from their rows."""
     with (RESULTS / "reference_strain.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    lines = ["| strains, % | C11, GPa | C12, GPa | C44, GPa | (C11 + 2 C12)/3, GPa |", "|---" * 5]
-    lines[1] += "|"
+    heads = ("strains, %", "cells", "C11, GPa", "C12, GPa", "C44, GPa", "(C11 + 2 C12)/3, GPa")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         step = 100 * float(row["strain"])
         c11, c12, c44 = (float(row[f"{key}_gpa"]) for key in ("c11", "c12", "c44"))
         lines.append(
-            f"| ±{step:g} and ±{2 * step:g} | {c11:.0f} | {c12:.0f} | {c44:.0f} "
-            f"| {(c11 + 2 * c12) / 3:.0f} |"
+            f"| ±{step:g} and ±{2 * step:g} | {int(row['cells']) ** 3} | {c11:.0f} | {c12:.0f} "
+            f"| {c44:.0f} | {(c11 + 2 * c12) / 3:.0f} |"
         )
     return "\n".join(lines)
 

@@ -175,15 +175,16 @@ def _snapshots(found: Mapping[str, Any]) -> str:
     hot = [row for row in found["seam"] if "standard_error" in row]
     if not hot:
         return ""
-    first = hot[0]
+    first, twin = hot[0], found.get("independent", found)["force_rmse_snapshots"]
+    of_twin = "" if twin == found["force_rmse_snapshots"] else f" ({twin} of the twin's)"
     times = [t for row in hot for t in row["correlation_fs"].values()]
     return (
         f"± is a standard error: of seams from {first['snapshots']} snapshots that are "
         f"{first['snapshots_apart_fs']:g} fs apart (integrated correlation times of "
         f"{min(times):.0f} to {max(times):.0f} fs, {first['snapshots_apart_fs'] / 2:g} where "
         "snapshots are independent), of force errors by region from "
-        f"{found['force_rmse_snapshots']} snapshots of the runs, of drifts from how blocks lie "
-        "about the straight line."
+        f"{found['force_rmse_snapshots']} snapshots of the runs{of_twin}, of drifts from how "
+        "blocks lie about the straight line."
     )
 
 
@@ -223,7 +224,7 @@ def _barrier(found: Mapping[str, Any]) -> list[str]:
         "| way | full HF | mixture | difference | what forces at the saddle leave open |",
         "|---|---|---|---|---|",
         f"| {' to '.join(row['path'])} | {hf:.{digits}f} | {mixture:.{digits}f} "
-        f"| {row['difference_mev']:+.{digits}f} | {open_mev:.1g} |",
+        f"| {round(row['difference_mev'], digits) + 0.0:.{digits}f} | {open_mev:.1g} |",
     ]
 
 

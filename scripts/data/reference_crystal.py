@@ -3,6 +3,8 @@
     python scripts/data/reference_crystal.py fcc:Pt:3.974
     python scripts/data/reference_crystal.py fcc:Pt:3.9741 \
         --strains 0.0005 0.001 0.002 0.004 0.008 --rows bench/results/reference_strain.csv
+    python scripts/data/reference_crystal.py fcc:Pt:3.9741 --cells 2 \
+        --strains 0.004 --rows bench/results/reference_strain.csv
 
 By the definitions of `duetto validate`; some three minutes for CHGNet on one core. `--strains` asks
 at this lattice constant for the elastic constants by differences over other strains: of a potential
@@ -34,6 +36,7 @@ def main() -> int:
     parser.add_argument("--calculator", default="chgnet", help="chgnet, emt or module:Class")
     parser.add_argument("--repeat", type=int, nargs=3, default=(3, 3, 3), help="for the vacancy")
     parser.add_argument("--strains", type=float, nargs="+", metavar="STEP", help="these instead")
+    parser.add_argument("--cells", type=int, default=1, help="along each side, of the strains")
     parser.add_argument("--rows", type=Path, metavar="CSV", help="append the strains' rows")
     options = parser.parse_args()
     try:
@@ -59,8 +62,8 @@ def by_strain(options: argparse.Namespace, calculator: Calculator, crystal: Atom
         atoms.calc = calculator
         return np.asarray(atoms.get_stress())
 
-    about = {"crystal": options.crystal, "calculator": options.calculator}
-    origin = provenance()
+    crystal, origin = crystal.repeat(options.cells), provenance()
+    about = {"crystal": options.crystal, "calculator": options.calculator, "cells": options.cells}
     for step in options.strains:
         found = {k: round(v, 2) for k, v in cubic_constants(stress, crystal, step).items()}
         print(step, found, flush=True)
