@@ -1,5 +1,6 @@
 """A refusal comes before the imports that take seconds."""
 
+import json
 import subprocess
 import sys
 from importlib.metadata import version
@@ -36,47 +37,63 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ("run run.yaml timestep_fs=-1", "timestep_fs"),
-        ("run run.yaml stucture=pt.xyz", "stucture"),
-        ("run run.yaml guard=wran", "guard"),
-        ("run none.yaml", "none.yaml"),
-        ("run run.yaml output.dir=used", "exists; continue that run with --resume"),
-        ("run run.yaml --resume", "no checkpoint to resume"),
-        ("run run.yaml structure=none.xyz", "no such structure file"),
-        ("run run.yaml structure=ni.xyz", "a species that the pair file does not know"),
-        ("run run.yaml pair=none.duetto", "no such pair file"),
-        ("run run.yaml regions.complex.indices=[99]", "regions.complex.indices"),
-        ("regions run.yaml structure=ni.xyz", "a species that the pair file does not know"),
-        ("bench --threads 0", "use at least 1"),
-        ("bench --config none.yaml", "none.yaml"),
-        ("bench --pair none.duetto", "no such pair file"),
-        ("demo --steps 1", "allowed: 2 or more"),
-        ("demo --pair none.duetto", "no such pair file"),
-    ],
-)
-def test_refused_before_anything_slow_is_imported(folder: Path, arguments: str, said: str) -> None:
-    code = (
-        "import sys\n"
-        "from duetto.cli.main import main\n"
-        f"code = main({arguments.split()!r})\n"
-        f"print([name for name in {SLOW!r} if name in sys.modules])\n"
-        "sys.exit(code)"
-    )
-    finished = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert finished.returncode == 2, finished.stderr
-    (line,) = finished.stderr.strip().splitlines()
+REFUSED = [
+    ("run run.yaml timestep_fs=-1", "timestep_fs"),
+    ("run run.yaml stucture=pt.xyz", "stucture"),
+    ("run run.yaml guard=wran", "guard"),
+    ("run none.yaml", "none.yaml"),
+    ("run run.yaml output.dir=used", "exists; continue that run with --resume"),
+    ("run run.yaml --resume", "no checkpoint to resume"),
+    ("run run.yaml structure=none.xyz", "no such structure file"),
+    ("run run.yaml structure=ni.xyz", "a species that the pair file does not know"),
+    ("run run.yaml pair=none.duetto", "no such pair file"),
+    ("run run.yaml regions.complex.indices=[99]", "regions.complex.indices"),
+    ("regions run.yaml structure=ni.xyz", "a species that the pair file does not know"),
+    ("bench --threads 0", "use at least 1"),
+    ("bench --config none.yaml", "none.yaml"),
+    ("bench --pair none.duetto", "no such pair file"),
+    ("demo --steps 1", "allowed: 2 or more"),
+    ("demo --pair none.duetto", "no such pair file"),
+]
+
+ONE_BY_ONE = """
+import json, os, sys
+import ase.io, duetto.run.config  # what most of them need is imported once, and is not slow
+from duetto.cli.main import main
+
+for number, arguments in enumerate(json.loads(sys.argv[1])):
+    child = os.fork()
+    if not child:
+        for stream, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{number}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+        code = main(arguments.split())
+        print(code, [name for name in json.loads(sys.argv[2]) if name in sys.modules], flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+"""Each command in a process of its own, a copy of one that has imported nothing slow."""
+
+
+@pytest.fixture(scope="module")
+def answers(folder: Path) -> dict[str, tuple[str, str]]:
+    """What each refused command says, on both streams."""
+    asked = [arguments for arguments, _ in REFUSED]
+    words = [sys.executable, "-c", ONE_BY_ONE, json.dumps(asked), json.dumps(SLOW)]
+    subprocess.run(words, cwd=folder, timeout=120, check=True)
+    return {
+        one: ((folder / f"{n}.out").read_text(), (folder / f"{n}.err").read_text())
+        for n, one in enumerate(asked)
+    }
+
+
+@pytest.mark.parametrize(("arguments", "said"), REFUSED)
+def test_refused_before_anything_slow_is_imported(
+    answers: dict[str, tuple[str, str]], arguments: str, said: str
+) -> None:
+    out, err = answers[arguments]
+    assert out == "2 []\n", err
+    (line,) = err.strip().splitlines()
     assert said in line
-    assert finished.stdout.strip() == "[]"
 
 
 def test_doctor_says_its_first_lines_before_the_imports() -> None:
