@@ -34,7 +34,8 @@ BOUNDS
 fi
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" NUMBA_CACHE_DIR="$lowest/machine-code"
 # Numba's compiler, pydantic's messages, ASE's readers, pair files, pictures, a whole run.
-exec "$lowest/bin/python" -m pytest -p no:cacheprovider tests/kernels/cpu/test_radial.py \
+exec "$lowest/bin/python" -m pytest -p no:cacheprovider --numprocesses auto --dist worksteal \
+    tests/kernels/cpu/test_radial.py \
     tests/kernels/cpu/test_compiling.py tests/engine/potential/test_neighbors.py \
     tests/engine/experts/test_pair.py tests/engine/run/test_config.py tests/engine/atoms \
     tests/engine/report tests/engine/cli/test_quick_refusals.py tests/engine/md/test_baths.py "$@"
