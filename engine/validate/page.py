@@ -224,7 +224,8 @@ def _barrier(found: Mapping[str, Any]) -> list[str]:
         "| way | full HF | mixture | difference | what forces at the saddle leave open |",
         "|---|---|---|---|---|",
         f"| {' to '.join(row['path'])} | {hf:.{digits}f} | {mixture:.{digits}f} "
-        f"| {round(row['difference_mev'], digits) + 0.0:.{digits}f} | {open_mev:.1g} |",
+        f"| {with_error(row['difference_mev'], math.hypot(*row['resolution_mev'].values()))} "
+        f"| {open_mev:.1g} |",
     ]
 
 
