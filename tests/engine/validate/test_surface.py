@@ -43,8 +43,8 @@ def test_all_complex_is_full_hf(monkeypatch: pytest.MonkeyPatch):
     """With every atom complex the mixture is HF: same sites, same path, to rounding."""
     from duetto.validate import surface
 
-    # Enough of them; a path this coarse comes to rest, but not to the forces that are wanted
-    monkeypatch.setattr(surface, "MOST_PATH_STEPS", 250)
+    # A path this coarse comes to rest, but not to the forces that are wanted: it swings.
+    monkeypatch.setattr(surface, "MOST_FURTHER_STEPS", 20)
     config = load_validation(SHIPPED, (*SMALL, "regions.complex={species: [Pt, C, O]}"))
     case = case_of(config, config.pair)
     found = surface.measure(case)
