@@ -40,12 +40,13 @@ def test_the_page_is_made_of_the_kept_files(script: ModuleType) -> None:
     assert script.page_of(touched) == page
 
 
+@pytest.mark.parametrize("name", ["nickel_page", "dft_page"])
 def test_the_page_on_labels_is_made_of_the_kept_files(
-    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+    name: str, script: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "nickel_page", None)
+    monkeypatch.setitem(sys.modules, name, None)
     page = (ROOT / "docs" / "labels.md").read_text(encoding="utf-8")
-    assert _loaded("nickel_page").page_of(page) == page
+    assert _loaded(name).page_of(page) == page
 
 
 def test_the_page_says_where_its_tables_come_from(script: ModuleType) -> None:
