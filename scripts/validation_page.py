@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
 PAGE = ROOT / "docs" / "validation.md"
 
-CASES = ("ptco", "nih")
-"""Folders of examples; the pictures of the first have no name of their own."""
+CASES = ("ptco", "ptco_large", "nih")
+"""Pairs of the examples; the pictures of the first have no name of their own."""
 
 ABOUT = ("seed", "pair", "content_hash", "versions", "provenance")
 """What is kept of a longer validation besides its runs."""

@@ -20,7 +20,7 @@ _BULK = (
 _Rows = list[tuple[str, list[tuple[float | None, float | None]]]]
 """Rows by name, of values and errors, None where there is none."""
 
-_TWINS = (("pair", "co-trained"), ("independent", "trained apart"))
+_TWINS = (("pair", "agreeing"), ("independent", "trained apart"))
 
 
 def markdown(report: Mapping[str, Any]) -> str:

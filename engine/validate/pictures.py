@@ -12,7 +12,7 @@ from duetto.report.style import HF, INK, LF, MIXTURE, MUTED, draw_png
 
 STATE, SEAM, RUNS = "equation_of_state.png", "seam.png", "runs.png"
 
-_TWINS = (("pair", "co-trained", "-"), ("independent", "trained apart", "--"))
+_TWINS = (("pair", "agreeing", "-"), ("independent", "trained apart", "--"))
 _HEAT = (MUTED, LF, HF, INK)
 
 

@@ -17,8 +17,8 @@ from duetto.measure.errors.tables import summarize
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "bench" / "results"
-KEPT = ("ptco", "nih")
-"""Folders of examples whose validations are kept."""
+KEPT = ("ptco", "ptco_large", "nih")
+"""Pairs of the examples whose validations are kept."""
 
 PAGE = ROOT / "docs" / "validation.md"
 SHORT = (
@@ -91,6 +91,7 @@ def kept(name: str) -> dict[str, Any]:
     [
         ("validation_ptco", "ptco"),
         ("validation_ptco_runs", "ptco"),
+        ("validation_ptco_large", "ptco"),
         ("validation_nih", "nih"),
         ("nih", "nih"),
     ],
@@ -118,30 +119,48 @@ def test_a_shipped_pair_is_within_the_limits(case: str) -> None:
         assert found["force_rmse_mev_per_angstrom"]["complex"] + 2 * error <= 10
 
 
-def test_the_mixture_is_full_hf_on_surfaces_and_at_saddles() -> None:
+@pytest.mark.parametrize("case", ["ptco", "ptco_large"])
+def test_the_mixture_is_full_hf_on_surfaces_and_at_saddles(case: str) -> None:
     """Within 5 meV, and what relaxation leaves open is less than that."""
-    report = kept("validation_ptco")
+    report = kept(f"validation_{case}")
     assert set(report["adsorption_energy_ev"]) == {"ontop", "bridge", "fcc", "hcp"}
     for site, row in report["adsorption_energy_ev"].items():
         assert abs(row["difference_mev"]) <= 5, site
         assert row["difference_mev"] == pytest.approx(1e3 * (row["mixture"] - row["hf"]))
     barrier = report["diffusion_barrier_ev"]
     assert abs(barrier["difference_mev"]) + 2 * max(barrier["resolution_mev"].values()) <= 5
+
+
+def test_the_mixture_is_full_hf_on_the_way_of_hydrogen() -> None:
     hydrogen = kept("nih")["path"]
     assert abs(max(hydrogen["mixture_mev"]) - max(hydrogen["hf_mev"])) <= 5
 
 
-def test_mixing_costs_less_than_hf_is_off_by(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "case"), [("ptco", "validation_ptco_runs"), ("ptco_large", "validation_ptco_large")]
+)
+def test_mixing_costs_less_than_hf_is_off_by(name: str, case: str, tmp_path: Path) -> None:
     """The complex region's error from full HF beside HF's own, from what labelled its data."""
     frames = ase.io.read(ROOT / "examples/ptco/data/ptco_chgnet_test.extxyz.gz", "::12")
     ase.io.write(tmp_path / "some.extxyz", frames)
-    pair = ExpertPair.load(ROOT / "examples" / "ptco" / "ptco.duetto")
+    pair = ExpertPair.load(ROOT / "examples" / "ptco" / f"{name}.duetto")
     own = summarize(evaluated_frames(pair, [tmp_path / "some.extxyz"]))["by_config_type"]
     least = min(row["hf"]["forces_mev_per_angstrom"] for row in own.values())
     assert len(own) > 5
-    assert kept("validation_ptco_runs")["force_rmse_mev_per_angstrom"]["complex"] < least
+    assert kept(case)["force_rmse_mev_per_angstrom"]["complex"] < least
+
+
+def test_mixing_nickel_costs_less_than_hf_is_off_by() -> None:
     nickel = kept("nih")["errors"]["by_group"]["*"]["hf"]["forces_mev_per_angstrom"]
     assert kept("validation_nih")["force_rmse_mev_per_angstrom"]["complex"] < nickel
+
+
+def test_the_larger_pairs_twin_is_worse() -> None:
+    """The same HF beside an LF that was trained apart: at rest, and by the energies of atoms."""
+    report = kept("validation_ptco_large")
+    twin = report["independent"]
+    assert twin["interface_stress_mpa"] > 50 > 3 * report["interface_stress_mpa"]
+    assert differences(twin, "c44_gpa") > 0.1 > 3 * differences(report, "c44_gpa")
 
 
 def test_mixture_and_full_hf_are_alike_over_long_runs() -> None:
