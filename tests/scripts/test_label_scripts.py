@@ -16,7 +16,7 @@ from tests.pairs import mismatched_pair
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts" / "data"))
 
-import label_by_hf  # noqa: E402
+import bulk_by_hf  # noqa: E402
 from label_roughness import POINTS, finer_than, left_of_cubics, line  # noqa: E402
 
 
@@ -36,10 +36,10 @@ def test_frames_get_energies_forces_and_stresses_of_hf(
     monkeypatch.setattr(
         sys,
         "argv",
-        f"label_by_hf {path} {tmp_path}/frames.extxyz --crystal fcc:Pt:3.97 --families bulk* "
+        f"bulk_by_hf {path} {tmp_path}/frames.extxyz --crystal fcc:Pt:3.97 --families bulk* "
         f"--still 3 -o {made}".split(),
     )
-    label_by_hf.main()
+    bulk_by_hf.main()
     frames = read(made, ":")
     assert [f.info["config_type"] for f in frames] == ["bulk_still"] * 3 + ["bulk_md"]
     assert np.abs(frames[-1].positions - rattled.positions).max() < 1e-7  # eight digits in a file

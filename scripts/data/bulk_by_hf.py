@@ -1,6 +1,6 @@
 """Frames of bulk labelled by a pair's own HF, for a training in which LF is to follow it.
 
-    python scripts/data/label_by_hf.py PAIR.duetto FRAMES.extxyz.gz ... --crystal fcc:Pt:3.974 \
+    python scripts/data/bulk_by_hf.py PAIR.duetto FRAMES.extxyz.gz ... --crystal fcc:Pt:3.974 \
         -o by_hf.extxyz.gz
 
 Takes the frames of the crystal's element from the files (their labels are not used), and makes as
