@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import io
+import sys
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -24,12 +25,13 @@ from ase.io import write
 
 from duetto import DuettoCalculator, ExpertPair
 from duetto.atoms.labels import read_frames
+from duetto.errors import InputError
 from duetto.files import atomic_write
 from duetto.measure.errors.crystal import read_crystal
 
 
-def main() -> None:
-    """Read, make and label the frames, and write them."""
+def main() -> int:
+    """Read, make and label the frames, and write them; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pair", type=Path, metavar="PAIR.duetto")
     parser.add_argument("frames", type=Path, nargs="*", metavar="XYZ")
@@ -41,16 +43,24 @@ def main() -> None:
     parser.add_argument("--strain", type=float, default=0.03, help="of a component; default 0.03")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="XYZ.gz")
     args = parser.parse_args()
-    _, crystal = read_crystal(args.crystal)
-    frames = [
-        *still(crystal, args.still, args.strain),
-        *of_element(args.frames, crystal, args.families),
-    ]
-    labelled = list(by_hf(frames, ExpertPair.load(args.pair)))
-    text = io.StringIO()
-    write(text, labelled, format="extxyz")
-    atomic_write(args.output, gzip.compress(text.getvalue().encode(), mtime=0))
+    try:
+        labelled = frames_of(args)
+        text = io.StringIO()
+        write(text, labelled, format="extxyz")
+        atomic_write(args.output, gzip.compress(text.getvalue().encode(), mtime=0))
+    except (InputError, OSError) as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
     print(f"{args.output}: {len(labelled)} frames")
+    return 0
+
+
+def frames_of(args: argparse.Namespace) -> list[Atoms]:
+    """All frames that the command line asks for, with HF's labels."""
+    pair = ExpertPair.load(args.pair)
+    _, crystal = read_crystal(args.crystal)
+    of_files = of_element(args.frames, crystal, args.families)
+    return list(by_hf([*still(crystal, args.still, args.strain), *of_files], pair))
 
 
 def still(crystal: Atoms, number: int, strain: float) -> Iterator[Atoms]:
@@ -95,4 +105,4 @@ def by_hf(frames: list[Atoms], pair: ExpertPair) -> Iterator[Atoms]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -39,7 +39,7 @@ def test_frames_get_energies_forces_and_stresses_of_hf(
         f"bulk_by_hf {path} {tmp_path}/frames.extxyz --crystal fcc:Pt:3.97 --families bulk* "
         f"--still 3 -o {made}".split(),
     )
-    bulk_by_hf.main()
+    assert bulk_by_hf.main() == 0
     frames = read(made, ":")
     assert [f.info["config_type"] for f in frames] == ["bulk_still"] * 3 + ["bulk_md"]
     assert np.abs(frames[-1].positions - rattled.positions).max() < 1e-7  # eight digits in a file
@@ -52,6 +52,32 @@ def test_frames_get_energies_forces_and_stresses_of_hf(
         )
         assert np.abs(frame.get_forces() - expected.get_forces()).max() < 1e-5
         assert np.abs(frame.get_stress() - expected.get_stress()).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("missing.duetto --crystal fcc:Pt:3.97", "missing.duetto: no such pair file"),
+        ("{pair} --crystal fcc:Xx:3.97", "there is no element Xx"),
+        ("{pair} nowhere.xyz --crystal fcc:Pt:3.97", "nowhere.xyz: no such file"),
+        ("{pair} --crystal fcc:Au:4 --still 1", "it knows Pt, C, O"),
+    ],
+)
+def test_what_cannot_be_labelled_is_said_in_a_line(
+    words: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mismatched_pair().save(tmp_path / "pair.duetto")
+    command = f"bulk_by_hf {words} -o {tmp_path}/made.xyz.gz".format(pair=tmp_path / "pair.duetto")
+    monkeypatch.setattr(sys, "argv", command.split())
+    assert bulk_by_hf.main() == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "made.xyz.gz").exists()
 
 
 def test_cubics_are_smooth_and_noise_is_as_rough_in_every_window() -> None:
