@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from validation_page import RESULTS, ROOT, between
+from validation_page import RESULTS, ROOT, between, read_report
 
 from duetto.files import atomic_write
 from duetto.measure.bench.rows import provenance
@@ -49,14 +49,14 @@ def kept(joint: Path, apart: Path, epochs: int) -> dict[str, Any]:
     """Numbers of two evaluations, without the names and hashes of what is not here."""
     found = {}
     for name, path in (("joint", joint), ("apart", apart)):
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = read_report(path)
         found[name] = {"frames": report["frames"]} | {key: report[key] for key in PARTS}
     return {"epochs": epochs, **found, "provenance": provenance()}
 
 
 def page_of(text: str) -> str:
     """The page with what the kept file says."""
-    return between(text, MARK, written(json.loads(ROWS.read_text(encoding="utf-8"))))
+    return between(text, MARK, written(read_report(ROWS)))
 
 
 def written(rows: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from validation_page import RESULTS, ROOT, between
+from validation_page import RESULTS, ROOT, between, read_report
 
 from duetto import ExpertPair
 from duetto.cotrain.config import load_train_config
@@ -124,24 +124,21 @@ def first_pair() -> dict[str, Any]:
 
 def page_of(text: str) -> str:
     """The page with what the kept files say."""
-    return between(text, "nickel in numbers", written(json.loads(ROWS.read_text())))
+    return between(text, "nickel in numbers", written(read_report(ROWS)))
 
 
 def written(rows: dict[str, Any]) -> str:
     """What was measured, as Markdown."""
     made = rows["provenance"]
-    after, before = (_validated(name) for name in ("validation_nih", "validation_nih_before"))
+    after, before = (
+        read_report(RESULTS / f"validation_{name}.json") for name in ("nih", "nih_before")
+    )
     origin = (
         f"By `python scripts/nickel_page.py --measure`, commit {made['commit']}, "
         f"{made['processor']}; `{rows['pair']}` has the hash {rows['content_hash'][:12]}."
     )
     parts = [_path(rows["path"]), _errors(rows["errors"], after), _first(rows["first_pair"], after)]
     return "\n\n".join([*parts, _agreement(before, after), origin])
-
-
-def _validated(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return found
 
 
 def _path(found: dict[str, Any]) -> str:

@@ -79,7 +79,7 @@ def file_of(case: str, runs: bool = False) -> Path:
 
 def keep(case: str, folder: Path) -> None:
     """Take a validation as it is."""
-    _write(file_of(case), _read(folder / "validate.json"))
+    _write(file_of(case), read_report(folder / "validate.json"))
 
 
 def keep_runs(case: str, folder: Path, note: str = "") -> None:
@@ -88,8 +88,8 @@ def keep_runs(case: str, folder: Path, note: str = "") -> None:
     Raises:
         ValueError: it is of another pair, or has no statistics.
     """
-    report = _read(folder / "validate.json")
-    with_runs(_read(file_of(case)), report)
+    report = read_report(folder / "validate.json")
+    with_runs(read_report(file_of(case)), report)
     found = {key: report[key] for key in (*ABOUT, *OF_RUNS)}
     if "independent" in report:
         found["independent"] = {
@@ -102,17 +102,18 @@ def _write(path: Path, report: dict[str, Any]) -> None:
     atomic_write(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_report(path: Path) -> dict[str, Any]:
+    """What a command found and wrote as JSON."""
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
 def kept(case: str) -> tuple[dict[str, Any], str]:
     """A kept report with the runs of the longer one, and a sentence on these, empty if none."""
-    report, runs = _read(file_of(case)), file_of(case, runs=True)
+    report, runs = read_report(file_of(case)), file_of(case, runs=True)
     if not runs.is_file():
         return report, ""
-    longer = _read(runs)
+    longer = read_report(runs)
     return with_runs(report, longer), told(report, longer)
 
 

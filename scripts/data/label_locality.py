@@ -15,7 +15,7 @@ import csv
 import gzip
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,13 +125,36 @@ class Labels:
 
 def main() -> int:
     """Measure, write and draw; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    return rows_and_picture(parser, measure, draw, size=(5.6, 3.4))
+
+
+def parser_of(doc: str) -> argparse.ArgumentParser:
+    """The options of a script that measures labels, keeps rows and draws them."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--calculator", default="chgnet", help="chgnet or module:Class")
     parser.add_argument("--pair", type=Path, default=EXAMPLE / "ptco.duetto")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", type=Path, required=True, metavar="CSV")
     parser.add_argument("--plot", type=Path, metavar="PNG")
     parser.add_argument("--draw", action="store_true", help="what the rows hold, and no more")
+    return parser
+
+
+def rows_and_picture(
+    parser: argparse.ArgumentParser,
+    measure: Callable[[argparse.Namespace], None],
+    draw: Callable[[Figure, Sequence[dict[str, str]]], None],
+    size: tuple[float, float],
+) -> int:
+    """Measure unless it is there, draw if asked to; return the exit code.
+
+    Args:
+        parser: that of `parser_of`.
+        measure: writes the rows.
+        draw: the figure of the rows.
+        size: of the picture, inches.
+    """
     args = parser.parse_args()
     try:
         if not args.draw:
@@ -141,7 +164,8 @@ def main() -> int:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     if args.plot:
-        atomic_write(args.plot, draw_png(lambda f: draw(f, rows), width=5.6, height=3.4))
+        width, height = size
+        atomic_write(args.plot, draw_png(lambda f: draw(f, rows), width=width, height=height))
     return 0
 
 
@@ -287,8 +311,8 @@ def rows_of(samples: Sequence[Sample]) -> list[dict[str, Any]]:
                 "radius_angstrom": radius,
                 "value_mev_per_angstrom": round(value, 2),
                 "standard_error_mev_per_angstrom": round(error, 2),
-                "hf_error_mev_per_angstrom": round(_root([s.hf_square for s in group]), 2),
-                "force_rms_mev_per_angstrom": round(_root([s.force_square for s in group]), 1),
+                "hf_error_mev_per_angstrom": round(root_of([s.hf_square for s in group]), 2),
+                "force_rms_mev_per_angstrom": round(root_of([s.force_square for s in group]), 1),
                 "number": len(group),
                 "frames": len({sample.frame for sample in group}),
             }
@@ -300,15 +324,18 @@ def root_mean_square(group: Sequence[Sample]) -> tuple[float, float]:
     """Root mean square and its standard error, by the frames as independent samples, meV/Å."""
     names = sorted({sample.frame for sample in group})
     squares = [np.mean([s.square for s in group if s.frame == name]) for name in names]
-    value = _root([sample.square for sample in group])
+    value = root_of([sample.square for sample in group])
     if len(names) < 2 or value == 0.0:
         return value, float("nan") if len(names) < 2 else 0.0
     spread = 1e6 * float(np.std(squares, ddof=1)) / len(names) ** 0.5
     return value, spread / (2 * value)
 
 
-def _root(squares: Sequence[float]) -> float:
-    """A mean of products of two draws may be negative where there is nothing to see."""
+def root_of(squares: Sequence[float]) -> float:
+    """Root of the mean of (eV/Å)², meV/Å.
+
+    A mean of products of two draws may be negative where there is nothing to see.
+    """
     return 1e3 * float(np.sqrt(max(np.mean(squares), 0.0)))
 
 

@@ -13,26 +13,32 @@ than the window. `--draw` draws again what the rows hold. What it means is in do
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
-from label_locality import EXAMPLE, PLATINUM, Array, as_csv, read_frames, runs_of
+from label_locality import (
+    EXAMPLE,
+    PLATINUM,
+    Array,
+    as_csv,
+    parser_of,
+    read_frames,
+    root_of,
+    rows_and_picture,
+    runs_of,
+)
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from ptco.calculators import load_calculator
 
 from duetto import DuettoCalculator, ExpertPair
-from duetto.errors import InputError, RunStopped
 from duetto.files import atomic_write
 from duetto.measure.bench.rows import provenance
-from duetto.report.style import HF, LF, MUTED, draw_png
+from duetto.report.style import HF, LF, MUTED
 
 FILES = ("bulk_agreement_test.extxyz.gz", "ptco_chgnet_test.extxyz.gz")
 FAMILIES = ("bulk_300K_32", "bulk_900K_32", "bulk_md", "co_100", "co_111", "co_211", "co_hot")
@@ -50,23 +56,7 @@ CURVES = {"labels": ("labels", "-"), "hf": ("HF", ":"), "error": ("HF − labels
 
 def main() -> int:
     """Measure, write and draw; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--calculator", default="chgnet", help="chgnet or module:Class")
-    parser.add_argument("--pair", type=Path, default=EXAMPLE / "ptco.duetto")
-    parser.add_argument("--rows", type=Path, required=True, metavar="CSV")
-    parser.add_argument("--plot", type=Path, metavar="PNG")
-    parser.add_argument("--draw", action="store_true", help="what the rows hold, and no more")
-    args = parser.parse_args()
-    try:
-        if not args.draw:
-            measure(args)
-        rows = list(csv.DictReader(io.StringIO(args.rows.read_text(encoding="utf-8"))))
-    except (InputError, RunStopped, OSError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    if args.plot:
-        atomic_write(args.plot, draw_png(lambda f: draw(f, rows), width=6.4, height=3.2))
-    return 0
+    return rows_and_picture(parser_of(__doc__), measure, draw, size=(6.4, 3.2))
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -122,6 +112,7 @@ def finer_than(frame: Atoms, forces: dict[str, Array]) -> Iterator[dict[str, Any
     for kind, atoms in ((BULK if bulk else METAL, metal), (MOLECULE, ~metal)):
         if not atoms.any():
             continue
+        total = float((forces["error"][:, atoms] ** 2).mean())
         for name, curve in forces.items():
             values = curve[:, atoms].reshape(POINTS, -1)
             for points in WINDOWS:
@@ -130,7 +121,7 @@ def finer_than(frame: Atoms, forces: dict[str, Array]) -> Iterator[dict[str, Any
                     "atoms": kind,
                     "window_angstrom": round(LENGTH_A * (points - 1) / (POINTS - 1), 4),
                     "square": left_of_cubics(values, points),
-                    "total": float((forces["error"][:, atoms] ** 2).mean()),
+                    "total": total,
                 }
 
 
@@ -161,16 +152,12 @@ def rows_of(squares: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "curve": curve,
             "atoms": kind,
             "window_angstrom": window,
-            "finer_mev_per_angstrom": _root([row["square"] for row in group]),
-            "hf_error_mev_per_angstrom": _root([row["total"] for row in group]),
+            "finer_mev_per_angstrom": round(root_of([row["square"] for row in group]), 2),
+            "hf_error_mev_per_angstrom": round(root_of([row["total"] for row in group]), 2),
             "frames": len(group),
         }
         for (curve, kind, window), group in sorted(groups.items())
     ]
-
-
-def _root(squares: Sequence[float]) -> float:
-    return round(1e3 * float(np.sqrt(np.mean(squares))), 2)
 
 
 def draw(figure: Figure, rows: Sequence[dict[str, str]]) -> None:
