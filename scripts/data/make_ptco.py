@@ -3,10 +3,12 @@
     python scripts/data/make_ptco.py --calculator chgnet --out examples/ptco/data --seed 0
     python scripts/data/make_ptco.py --calculator chgnet --out examples/ptco/data/more_co \
         --driver examples/ptco/ptco.duetto --frames build/more-co
+    python scripts/data/make_ptco.py --calculator chgnet --out examples/ptco/data/close_co \
+        --families co_approach co_near --seed 1 --frames-scale 4 --frames build/close-co
 
 An interrupted run continues where it stopped; `--export-only` writes what exists so far. With
 `--driver` it makes the further frames of `ptco.more_families`, whose runs are driven by the pair's
-high-fidelity expert.
+high-fidelity expert. `--families` makes those alone that it names, of either set.
 """
 
 from __future__ import annotations
@@ -52,6 +54,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--driver", type=Path, metavar="PAIR.duetto", help="make the further frames, with its HF"
     )
+    parser.add_argument(
+        "--families", nargs="+", metavar="NAME", help="these families alone, of either set"
+    )
     parser.add_argument("--frames-scale", type=float, default=1.0, help="fewer or more frames")
     parser.add_argument("--steps-scale", type=float, default=1.0, help="shorter runs, for tests")
     parser.add_argument("--export-only", action="store_true", help="write what exists so far")
@@ -65,7 +70,9 @@ def settle(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "frames_scale": options.frames_scale,
         "steps_scale": options.steps_scale,
-    } | _driver_described(options)
+    }
+    settings |= _driver_described(options) | _families_described(options)
+    families(options)
     options.frames.mkdir(parents=True, exist_ok=True)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.frames / "settings.json"
@@ -79,7 +86,16 @@ def settle(options: argparse.Namespace) -> None:
 
 def families(options: argparse.Namespace) -> tuple[Family, ...]:
     """Those of the set that is being made."""
+    if options.families:
+        known = {family.name: family for family in (*FAMILIES, *MORE_FAMILIES)}
+        if unknown := [name for name in options.families if name not in known]:
+            raise InputError(f"no family {unknown[0]!r}: there are {', '.join(sorted(known))}")
+        return tuple(known[name] for name in options.families)
     return MORE_FAMILIES if options.driver else FAMILIES
+
+
+def _families_described(options: argparse.Namespace) -> dict[str, str]:
+    return {"families": " ".join(options.families)} if options.families else {}
 
 
 def _driver_described(options: argparse.Namespace) -> dict[str, str]:
@@ -114,7 +130,7 @@ def sample_all(options: argparse.Namespace) -> None:
         sampler = Sampler(calculator, lattice_constant, options.steps_scale, _driver(options))
         record = make(trajectory, sampler, options.seed, options.frames)
         print(f"{number}/{len(trajectories)} {trajectory.name} {record}", flush=True)
-    if options.driver is None:
+    if options.driver is None and not options.families:
         check_all(options, calculator, lattice_constant)
 
 
@@ -146,6 +162,10 @@ def export(options: argparse.Namespace) -> None:
     trajectories = plan(families(options), options.frames_scale)
     splits = collect(trajectories, options.frames)
     files = {file_name(split, options.calculator): splits[split] for split in sorted(splits)}
+    if options.families:
+        # Families of another set are in it, too: no two runs have one name.
+        for frame in (frame for frames in files.values() for frame in frames):
+            frame.info["trajectory"] += f"-seed{options.seed}"
     for name, frames in files.items():
         write_compressed(options.out / name, frames)
     checks: dict = {}
@@ -160,8 +180,11 @@ def export(options: argparse.Namespace) -> None:
                 f"python scripts/data/make_ptco.py --calculator {options.calculator} "
                 f"--out OUT --seed {options.seed} --frames-scale {options.frames_scale:g}"
                 + (f" --driver {options.driver}" if options.driver else "")
+                + (f" --families {' '.join(options.families)}" if options.families else "")
             ),
-            "calculator": describe_calculator(options.calculator) | _driver_described(options),
+            "calculator": describe_calculator(options.calculator)
+            | _driver_described(options)
+            | _families_described(options),
             "seed": options.seed,
             "frames_scale": options.frames_scale,
             "steps_scale": options.steps_scale,

@@ -26,6 +26,7 @@ from duetto.errors import InputError  # noqa: E402
 
 COMMITTED = ROOT / "examples" / "ptco" / "data"
 MORE = COMMITTED / "more_co"
+CLOSE = COMMITTED / "close_co"
 DRIVER = ROOT / "examples" / "ptco" / "ptco.duetto"
 SPLITS = ("train", "val", "test")
 TINY = ["--calculator", "emt", "--frames-scale", "0.01", "--steps-scale", "0.02"]
@@ -103,6 +104,26 @@ def test_a_driver_moves_the_atoms_and_repeats_to_the_last_byte(driven, tmp_path)
     assert provenance["calculator"]["driver"].startswith("HF of ptco.duetto")
     # A folder of the driver's frames is not one of the calculator's own runs.
     assert tiny_set(driven, "--export-only") == 2
+
+
+def test_some_families_alone(made, tmp_path, capsys):
+    assert tiny_set(tmp_path, "--families", "co_near", "co_approach") == 0
+    some = [f for frames in read_all(tmp_path / "out").values() for f in frames]
+    assert {f.info["config_type"] for f in some} == {"co_near", "co_approach"}
+    # As in the whole set: a run has a seed of its own.
+    whole = [f for frames in read_all(made / "out").values() for f in frames]
+    first = {f.info["trajectory"] + "-seed0": f.positions for f in whole}
+    same = [f for f in some if f.info["config_type"] == "co_approach"]
+    assert len(same) == 3
+    assert all((f.positions == first[f.info["trajectory"]]).all() for f in same)
+    provenance = json.loads((tmp_path / "out" / "PROVENANCE.json").read_text())
+    assert provenance["command"].endswith("--families co_near co_approach")
+    assert "further CO frames" in (tmp_path / "out" / "PROVENANCE.md").read_text()
+    # Neither the whole set nor a family that does not exist enters this work folder.
+    assert tiny_set(tmp_path, "--export-only") == 2
+    capsys.readouterr()
+    assert tiny_set(tmp_path / "none", "--families", "co_nera") == 2
+    assert "co_near" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("source", ["made", "driven"])
@@ -200,7 +221,7 @@ def test_fast_chgnet_is_chgnet(request):
     assert difference["stress"] < 1e-5
 
 
-@pytest.mark.parametrize("folder", [COMMITTED, MORE], ids=["first", "more"])
+@pytest.mark.parametrize("folder", [COMMITTED, MORE, CLOSE], ids=["first", "more", "close"])
 def test_committed_files_hold_what_the_provenance_says(folder):
     provenance = json.loads((folder / "PROVENANCE.json").read_text())
     frames = read_all(folder)
@@ -221,7 +242,9 @@ def test_ase_reads_a_compressed_file_as_it_is():
         assert direct.get_potential_energy() == unpacked.get_potential_energy()
 
 
-@pytest.mark.parametrize(("folder", "number"), [(COMMITTED, 5), (MORE, 3)], ids=["first", "more"])
+@pytest.mark.parametrize(
+    ("folder", "number"), [(COMMITTED, 5), (MORE, 3), (CLOSE, 3)], ids=["first", "more", "close"]
+)
 def test_committed_labels_are_complete_finite_and_tame(folder, number):
     files = read_all(folder)
     assert len(files) == number
@@ -238,9 +261,9 @@ def test_committed_labels_are_complete_finite_and_tame(folder, number):
             assert np.abs(frame.get_forces().sum(axis=0)).max() < 2e-3
 
 
-@pytest.mark.parametrize("source", ["made", "committed", "more"])
+@pytest.mark.parametrize("source", ["made", "committed", "more", "close"])
 def test_no_run_is_split_and_every_split_has_every_family(source, request):
-    committed = {"committed": COMMITTED, "more": MORE}.get(source)
+    committed = {"committed": COMMITTED, "more": MORE, "close": CLOSE}.get(source)
     folder = committed or request.getfixturevalue("made") / "out"
     files = {name: frames for name, frames in read_all(folder).items() if name.startswith("ptco_")}
     runs = {name: {f.info["trajectory"] for f in frames} for name, frames in files.items()}
@@ -251,17 +274,24 @@ def test_no_run_is_split_and_every_split_has_every_family(source, request):
     if committed:
         known = MORE_FAMILIES if source == "more" else FAMILIES
         families = {family.name for family in known if family.target == "reference"}
+        if source == "close":
+            families = {"co_approach", "co_near"}
         for frames in files.values():
             assert {f.info["config_type"] for f in frames} == families
 
 
-def test_the_two_sets_have_no_run_in_common():
-    first, more = (
-        {f.info["trajectory"] for frames in read_all(folder).values() for f in frames}
-        for folder in (COMMITTED, MORE)
-    )
-    assert more
-    assert not first & more
+def test_no_two_sets_have_a_run_or_a_frame_in_common():
+    sets = [
+        [f for frames in read_all(folder).values() for f in frames]
+        for folder in (COMMITTED, MORE, CLOSE)
+    ]
+    runs = [{f.info["trajectory"] for f in frames} for frames in sets]
+    positions = [{f.positions.tobytes() for f in frames} for frames in sets]
+    assert all(runs)
+    for k in range(3):
+        for other in range(k):
+            assert not runs[k] & runs[other]
+            assert not positions[k] & positions[other]
 
 
 def test_equation_of_state_and_pressure_agree_on_the_bulk_modulus(made):

@@ -59,7 +59,8 @@ def write_provenance(out: Path, provenance: dict) -> None:
 
 
 def _as_markdown(p: dict) -> str:
-    what = "further CO frames come" if _driver(p) else "Pt+CO reference set comes"
+    further = _driver(p) or _families(p)
+    what = "further CO frames come" if further else "Pt+CO reference set comes"
     sections = [
         f"# Where the {what} from",
         "Written by the command below; `PROVENANCE.json` holds the same in full.",
@@ -120,8 +121,13 @@ def _driver(p: dict) -> str | None:
     return p["calculator"].get("driver")
 
 
+def _families(p: dict) -> str | None:
+    return p["calculator"].get("families")
+
+
 def _reading_text(p: dict) -> str:
-    return f"## Reading it\n\n{_READING}\n{_DRIVEN if _driver(p) else _OWN_RUNS}"
+    text = f"## Reading it\n\n{_READING}\n{_DRIVEN if _driver(p) else _OWN_RUNS}"
+    return f"{text}\n{_SAME_FAMILIES}" if _families(p) else text
 
 
 _READING = """\
@@ -141,3 +147,7 @@ Surfaces were made hot with ASE's EMT at the scaled lattice constant; then the d
 runs (equal masses, 2 fs) took the molecules where the driver would. Every label is the
 calculator's. What each family holds is in `scripts/data/ptco/more_families.py`; the families of
 the set beside this folder are others, and no run is in both."""
+
+_SAME_FAMILIES = """\
+Families are those of the sets beside this folder; the names of these runs end in the seed, and no
+run is in two sets."""
