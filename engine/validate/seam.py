@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms, units
 
-from duetto.md.loop import Langevin, run_md
-from duetto.md.state import initial_state
 from duetto.potential.mixture import Term
 from duetto.potential.terms import mixture_terms
 from duetto.validate.bulk import at_length
 from duetto.validate.case import Case
 from duetto.validate.subject import Array, half, stress_of
 from duetto.validate.uncertainty import jackknife
+from duetto.validate.warm import expanded, snapshots
 
 MPA = units.GPa / 1000.0
 """eV/Å³ of one MPa."""
@@ -27,28 +26,41 @@ LARGEST_FORCE = 1e-4
 NEWTON_STEPS = 4
 """From tens of MPa, with a slope good to a few percent, below 1e-3 MPa."""
 
-FRICTION_PER_FS = 0.01
 SAME_LAYER = 1e-3  # Å
 
 
 def measure(case: Case) -> dict[str, Any]:
-    """In a crystal without stress by HF, half of it complex.
+    """In a crystal without stress, half of it complex.
+
+    At rest it is without stress by HF; at a temperature it is as large as LF, which drives the run,
+    makes it without pressure.
 
     Returns:
         `interface_stress_mpa`: largest component of the stress of any layer, the atoms at rest;
         `layer_stress_mpa`: by height in Å the layers' lateral and normal stress; `seam`: for each
-        temperature what `_compared` says.
+        temperature `lattice_constant_angstrom` and what `_compared` says.
     """
-    crystal = without_stress(case).repeat(case.config.seam.repeat)
-    layers = _layer_stress(case, crystal)
-    rows = [
-        {"temperature_k": t, **_compared(case, crystal, list(_snapshots(case, crystal, t)))}
-        for t in case.config.seam.temperatures_K
-    ]
+    cell = without_stress(case)
+    layers = _layer_stress(case, cell.repeat(case.config.seam.repeat))
     return {
         "interface_stress_mpa": layers.pop("largest"),
         "layer_stress_mpa": layers,
-        "seam": rows,
+        "seam": [_at(case, cell, t) for t in case.config.seam.temperatures_K],
+    }
+
+
+def _at(case: Case, cell: Atoms, temperature: float) -> dict[str, Any]:
+    """The seam on lattice sites, or at a temperature in K on instants of a run."""
+    repeat = case.config.seam.repeat
+    crystal = cell.repeat(repeat)
+    instants, pressures = [crystal], None
+    if temperature > 0.0:
+        crystal = expanded(case, crystal, temperature)
+        instants, pressures = snapshots(case, crystal, temperature)
+    return {
+        "temperature_k": temperature,
+        "lattice_constant_angstrom": float(crystal.cell.lengths()[0]) / repeat[0],
+        **_compared(case, crystal, instants, pressures),
     }
 
 
@@ -108,26 +120,9 @@ def _layers(crystal: Atoms) -> tuple[Array, npt.NDArray[np.int64]]:
     return np.array([heights[member == k].mean() for k in range(member.max() + 1)]), member
 
 
-def _snapshots(case: Case, crystal: Atoms, temperature: float) -> Iterator[Atoms]:
-    """Lattice sites, or instants of a Langevin run by LF, which is cheap."""
-    if temperature == 0.0:
-        yield crystal
-        return
-    seam = case.config.seam
-    potential = case.subject.potential(crystal, np.zeros(len(crystal)))
-    # Half of the energy of atoms on their sites becomes potential energy.
-    state = initial_state(crystal, potential, temperature_K=2 * temperature, seed=case.config.seed)
-    steps = seam.warm_up_steps + (seam.snapshots - 1) * seam.steps_between
-    bath = Langevin(steps, temperature, FRICTION_PER_FS)
-    for reached in run_md(state, potential, [bath], timestep_fs=seam.timestep_fs):
-        late = reached.step - seam.warm_up_steps
-        if late >= 0 and late % seam.steps_between == 0:
-            atoms = crystal.copy()
-            atoms.positions = reached.positions.numpy()
-            yield atoms
-
-
-def _compared(case: Case, ideal: Atoms, snapshots: list[Atoms]) -> dict[str, Any]:
+def _compared(
+    case: Case, ideal: Atoms, snapshots: list[Atoms], pressures: Array | None
+) -> dict[str, Any]:
     """HF, LF and mixtures of every blend on the same atoms.
 
     Standard errors come from leaving out one snapshot at a time, of the largest of several numbers,
@@ -138,10 +133,11 @@ def _compared(case: Case, ideal: Atoms, snapshots: list[Atoms]) -> dict[str, Any
         `force_jump_mev_per_angstrom`: largest of the layers' root mean square of mixture − HF, no
         blend or the narrowest; `stress_jump_mpa`: largest component of LF − HF in the crystal;
         `stress_mpa`: the same of mixture − HF; `atom_energy_mean_mev`, `atom_energy_spread_mev`:
-        of E_i^HF − E_i^LF; `standard_error`: of these, by name, and `correlation_fs`: over what
-        time snapshots remember each other in them; `force_error`: for each blend the errors by
-        depth, Å from the nearest atom that is not all HF, negative outside: from the nearest that
-        is; the largest, `largest_…`, and the largest of layers that are all HF, `largest_inside_…`.
+        of E_i^HF − E_i^LF; `pressure_gpa`: of LF's run, where there is one; `standard_error`: of
+        these, by name, and `correlation_fs`: over what time snapshots remember each other in them;
+        `force_error`: for each blend the errors by depth, Å from the nearest atom that is not all
+        HF, negative outside: from the nearest that is; the largest, `largest_…`, and the largest of
+        layers that are all HF, `largest_inside_…`.
     """
     blends = case.config.seam.blends_A
     weights = [half(ideal, blend) for blend in blends]
@@ -164,13 +160,19 @@ def _compared(case: Case, ideal: Atoms, snapshots: list[Atoms]) -> dict[str, Any
     return {
         "snapshots": len(snapshots),
         **({"snapshots_apart_fs": apart_fs} if len(snapshots) > 1 else {}),
-        **_with_errors(errors[0], np.array(stresses) / MPA, 1e3 * np.array(energies), apart_fs),
+        **_with_errors(
+            errors[0], np.array(stresses) / MPA, 1e3 * np.array(energies), pressures, apart_fs
+        ),
         "force_error": errors,
     }
 
 
 def _with_errors(
-    narrowest: dict[str, Any], stresses: Array, energies: Array, apart_fs: float
+    narrowest: dict[str, Any],
+    stresses: Array,
+    energies: Array,
+    pressures: Array | None,
+    apart_fs: float,
 ) -> dict[str, Any]:
     """Single numbers of the snapshots, their errors and how long snapshots remember each other.
 
@@ -178,6 +180,7 @@ def _with_errors(
         narrowest: the force errors of the narrowest blend.
         stresses: (N, 2, 6) MPa, of LF − HF and of mixture − HF.
         energies: (N, A) meV.
+        pressures: (N,) GPa, None at rest.
         apart_fs: from snapshot to snapshot.
     """
     moments = np.stack([energies.mean(axis=1), (energies**2).mean(axis=1)], axis=1)
@@ -193,6 +196,8 @@ def _with_errors(
         "atom_energy_mean_mev": mean,
         "atom_energy_spread_mev": spread,
     }
+    if pressures is not None:
+        found["pressure_gpa"] = jackknife(pressures[:, None], lambda m: m)
     largest = "force_jump_mev_per_angstrom"
     values = {largest: narrowest["largest_mev_per_angstrom"]}
     values |= {name: float(one.value[0]) for name, one in found.items()}

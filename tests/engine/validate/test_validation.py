@@ -12,11 +12,12 @@ from ase import units
 from ase.build import bulk
 
 from duetto.cli.main import main
+from duetto.errors import RunStopped
 from duetto.experts.eam.setfl import read_setfl
 from duetto.experts.pair import ExpertPair
 from duetto.potential.terms import mixture_terms
 from duetto.validate import bulk as bulk_response
-from duetto.validate import curved, phonons
+from duetto.validate import curved, phonons, seam, warm
 from duetto.validate.certificate import smallest_region
 from duetto.validate.config import load_validation
 from duetto.validate.seam import mixture_terms_of
@@ -80,6 +81,8 @@ def test_equal_experts_agree_and_unlike_ones_do_not(folder, capsys):
     assert (hot["snapshots"], hot["snapshots_apart_fs"]) == (2, 10.0)
     for key, error in hot["standard_error"].items():
         assert error > 0, key
+    assert "pressure_gpa" in hot["standard_error"]
+    assert hot["lattice_constant_angstrom"] != other["seam"][0]["lattice_constant_angstrom"]
     rows = hot["force_error"][0]
     assert hot["force_jump_mev_per_angstrom"] == max(rows["error_mev_per_angstrom"])
     assert len(rows["standard_error_mev_per_angstrom"]) == len(rows["depth_angstrom"])
@@ -95,6 +98,38 @@ def test_equal_experts_agree_and_unlike_ones_do_not(folder, capsys):
     assert report["interface_stress_mpa"] < 1e-2 < 10 < other["interface_stress_mpa"]
     drift = report["nve_drift_mev_per_atom_per_ps"]
     assert drift["mixture"] == pytest.approx(drift["hf"], abs=1e-6)
+
+
+def test_a_hot_seam_is_in_a_crystal_without_pressure(folder):
+    config = load_validation(folder / "validate.yaml", ["seam.snapshots=5"])
+    case = case_of(config, config.pair)
+    case.found.update(bulk_response.measure(case))
+    cold = seam.without_stress(case).repeat((2, 2, 2))
+    temperature = 300.0
+
+    def pressure(crystal) -> tuple[float, float]:
+        """Of a longer run than those that found the size; blocks of 200 fs forget each other."""
+        blocks = warm.pressures(case, crystal, temperature, 1000).reshape(5, -1).mean(axis=1)
+        return float(blocks.mean()), float(blocks.std(ddof=1) / 5**0.5)
+
+    squeezed, _ = pressure(cold)
+    hot = warm.expanded(case, cold, temperature)
+    left, error = pressure(hot)
+    # What the last round's shorter run left open is 1000/400 of this one's square.
+    assert abs(left) < 4 * error * (1 + 1000 / 400) ** 0.5 < squeezed
+    instants, means = warm.snapshots(case, hot, temperature)
+    assert len(instants) == len(means) == 5
+    assert all(np.isfinite(means))
+    assert all((a.cell.array == hot.cell.array).all() for a in instants)
+    assert not np.allclose(instants[0].positions, instants[1].positions)
+
+
+def test_a_temperature_that_no_crystal_stands_is_refused(folder):
+    config = load_validation(folder / "validate.yaml", [])
+    case = case_of(config, config.pair)
+    case.found["bulk_modulus_gpa"] = {"lf": 1.0}  # far below what 300 K make of pressure
+    with pytest.raises(RunStopped, match=r"seam at 300 K.*seam\.temperatures_K"):
+        warm.expanded(case, case.crystal.repeat((2, 2, 2)), 300.0)
 
 
 def test_page_and_pictures_come_with_the_report(folder, capsys):
