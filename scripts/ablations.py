@@ -1,6 +1,7 @@
 """What agreement needs: which of HF's answers, and on which frames.
 
     python scripts/ablations.py --rows bench/results/ablations.csv
+    python scripts/ablations.py --rows bench/results/ablations.csv --only 'forces beside energies'
 
 Every variant is a linear LF, fitted by least squares to the HF of the shipped pair, so that what it
 shows is not how long something was trained. What came out is measured on held-out bulk and by
@@ -10,9 +11,11 @@ shows is not how long something was trained. What came out is measured on held-o
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from sweep_lf import as_csv
 
@@ -41,6 +44,11 @@ WEIGHTS = {
 }
 """What atoms' energies (eV), forces (eV/Å) and virials (eV) weigh, on all sorts of frames."""
 
+BY_FORCES = {
+    f"forces to {noise:g} eV/Å": (0.003, noise, IGNORED) for noise in (0.3, 0.1, 0.03, 0.01, 0.003)
+}
+"""Energies of atoms beside forces that weigh more and more: λ_F/λ_E is the ratio of the squares."""
+
 FRAMES = {
     "cold": {"strain": 0.0, "rattle": 0.03, "vacancies": 0.0},
     "hot": {"strain": 0.0, "rattle": 0.2, "vacancies": 0.0},
@@ -64,16 +72,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--number", type=int, default=120, help="of frames, 32 atoms each")
     parser.add_argument("--rows", type=Path, required=True, metavar="CSV")
+    parser.add_argument(
+        "--only", metavar="VARIED", help="these variants anew; the file's other rows stay"
+    )
     args = parser.parse_args()
     both, everything = "energies and forces", "all of these"
     variants = [("fitted to", name, name, everything) for name in WEIGHTS]
+    variants += [("forces beside energies", name, name, everything) for name in BY_FORCES]
     variants += [("frames", name, both, name) for name in FRAMES]
     pair, rows = ExpertPair.load(EXAMPLE / "ptco.duetto"), []
+    if args.only:
+        rows = [row for row in read_rows(args.rows) if row["varied"] != args.only]
+        variants = [variant for variant in variants if variant[0] == args.only]
     for varied, name, weights, frames in variants:
         row = {"varied": varied, "variant": name, "frames": args.number}
         rows.append(row | measured(fitted(pair, weights, frames, args.number)))
         atomic_write(args.rows, as_csv(rows))
         print(rows[-1], flush=True)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows as they were written."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
 def fitted(pair: ExpertPair, weights: str, frames: str, number: int) -> ExpertPair:
@@ -82,7 +103,7 @@ def fitted(pair: ExpertPair, weights: str, frames: str, number: int) -> ExpertPa
         "Pt", number, repeat=(2, 2, 2), lattice_constant=3.974, seed=1, **FRAMES[frames]
     )
     structures = [Structure(atoms, f"{k // 10}", frames) for k, atoms in enumerate(made)]
-    settings = settings_of({"species": ["Pt"], "noise": list(WEIGHTS[weights])})
+    settings = settings_of({"species": ["Pt"], "noise": list((WEIGHTS | BY_FORCES)[weights])})
     hf = pair.whole_hf()
     return ExpertPair(hf, distil(hf, settings, structures=structures).expert, {})
 
