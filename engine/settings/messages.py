@@ -138,7 +138,8 @@ def _allowed(detail: ErrorDetails, given: Any, section: type[BaseModel]) -> str:
     if kind in ("too_short", "too_long"):
         bound = "at least" if kind == "too_short" else "at most"
         number = context["min_length" if kind == "too_short" else "max_length"]
-        return f"a list of {bound} {number} {'entry' if number == 1 else 'entries'}"
+        kind_of = "mapping" if context.get("field_type") == "Dictionary" else "list"
+        return f"a {kind_of} of {bound} {number} {'entry' if number == 1 else 'entries'}"
     if kind in _IN_WORDS:
         return _IN_WORDS[kind]
     text = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

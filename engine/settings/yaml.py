@@ -126,6 +126,9 @@ def _apply_override(data: Any, override: str) -> str:
     if not equals or not all(key.split(".")):
         raise InputError(f"{where}: write it as key.sub=value, such as stages.0.steps=100")
     value = parse_yaml(text, where)
+    if isinstance(value, str) and len(text.strip().splitlines()) > 1:
+        # YAML would make a space of it, and of a path another one.
+        raise InputError(f"{where}: has a line break; allowed: text on one line")
     target = data
     steps = key.split(".")
     for depth, step in enumerate(steps[:-1]):

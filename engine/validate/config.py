@@ -10,12 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     Field,
+    PlainSerializer,
     PlainValidator,
     ValidationInfo,
     model_validator,
 )
 
+from duetto.errors import InputError
 from duetto.files import require_file
+from duetto.partition.regions import Regions
 from duetto.run.config import RegionsInWords, Structure, write_structure_out
 from duetto.settings.fields import FilePath, Real, Section, Whole
 from duetto.settings.read import read_file
@@ -34,6 +37,25 @@ def _crystal(value: Any, info: ValidationInfo) -> str:
     if value.count(":") == 2:
         return value
     return str(Path((info.context or {}).get("folder", "."), Path(value).expanduser()))
+
+
+def _on_surface(value: Any, info: ValidationInfo) -> Regions | None:
+    """The surface's own regions; messages call them so."""
+    if value is None:
+        return None
+    folder, key = (info.context or {}).get("folder", "."), "surface.regions"
+    regions = Regions.from_dict(value, folder=folder, key=key)
+    for moving in ("follow", "update"):
+        if getattr(regions, moving) is not None:
+            raise InputError(f"{key}.{moving}: a slab at rest has no moving regions; leave it out")
+    return regions
+
+
+SurfaceRegions = Annotated[
+    Regions | None,
+    PlainValidator(_on_surface),
+    PlainSerializer(lambda regions: None if regions is None else regions.to_dict()),
+]
 
 
 def _ascending(values: list[float]) -> list[float]:
@@ -97,13 +119,15 @@ class SurfaceConfig(Section):
         ("fcc", "hcp"), description="From which site to which; null: no barrier."
     )
     images: Whole = Field(5, ge=3, le=40, description="Between the two, of the elastic band.")
-    regions: RegionsInWords | None = Field(None, description="null: those of the structure.")
+    regions: SurfaceRegions = Field(None, description="null: those of the structure.")
 
     @model_validator(mode="after")
     def _known_path(self) -> SurfaceConfig:
         for site in self.path or ():
             if site not in self.sites:
                 raise ValueError(f"path: {site} is not among its sites: {', '.join(self.sites)}")
+        if self.path is not None and self.path[0] == self.path[1]:
+            raise ValueError(f"path: from {self.path[0]} to itself; two sites, or null: no barrier")
         return self
 
 
@@ -123,6 +147,8 @@ class DynamicsConfig(Section):
 
     @model_validator(mode="after")
     def _long_enough(self) -> DynamicsConfig:
+        if self.snapshots > self.steps:
+            raise ValueError(f"snapshots: {self.snapshots} are more than the steps, {self.steps}")
         if self.seeds > 1 and self.steps < MOST_LAGS * self.blocks * self.sample_every:
             least = MOST_LAGS * self.blocks * self.sample_every
             raise ValueError(

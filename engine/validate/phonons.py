@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -47,9 +48,16 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 def check(case: Case) -> None:
-    """Raises InputError where phonons are asked for and phonopy is not installed."""
-    if case.config.phonon_repeat is not None:
-        _phonopy()
+    """Raises InputError where phonons are asked for of one atom, or phonopy is not installed."""
+    repeat = case.config.phonon_repeat
+    if repeat is None:
+        return
+    if len(case.crystal) * math.prod(repeat) < 2:
+        raise InputError(
+            f"phonon_repeat: {list(repeat)} holds one atom, whose images move with it: no force; "
+            "allowed: more cells, such as [3, 3, 3]"
+        )
+    _phonopy()
 
 
 def frequencies(case: Case, who: str, repeat: tuple[int, int, int]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ase.optimize import FIRE
 
 from duetto.errors import InputError, RunStopped
 from duetto.validate.case import Case
+from duetto.validate.checks import require_both
 from duetto.validate.config import SurfaceConfig
 from duetto.validate.subject import Array
 
@@ -29,6 +30,15 @@ MOST_PATH_STEPS, MOST_FURTHER_STEPS = 1000, 1000
 SPRING = 1.0  # eV/Å², between images
 
 WHO = ("hf", "mixture")
+
+LATTICES = {
+    "fcc": ((0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)),
+    "bcc": ((0, 0, 0), (0.5, 0.5, 0.5)),
+}
+"""Sites of one conventional cell; facets begin with these names."""
+
+SAME_SITE = 0.05
+"""Of the cell's length: sites are half of it apart and more."""
 
 
 def measure(case: Case) -> dict[str, Any]:
@@ -78,8 +88,9 @@ def check(case: Case) -> None:
     """Build all that will be asked for, before anything is computed.
 
     Raises:
-        InputError: there is no such surface, molecule or site, an expert does not know a species,
-            or the regions cannot be resolved on it.
+        InputError: there is no such surface, molecule or site, it is none of the crystal's, an
+            expert does not know a species, or the regions cannot be resolved on it or leave one of
+            the two empty.
     """
     settings = case.config.surface
     if settings is None:
@@ -90,18 +101,23 @@ def check(case: Case) -> None:
         if unknown:
             raise InputError(f"surface.molecule: {unknown[0]} is unknown to hf of the pair")
         for who in WHO:
-            case.subject.potential(atoms, weights_on(case, settings, atoms, who))
+            weights = weights_on(case, settings, atoms, who)
+            if who == "mixture":
+                key = "regions" if settings.regions is None else "surface.regions"
+                require_both(weights, key, f"surface {settings.facet} with {settings.molecule}")
+            case.subject.potential(atoms, weights)
 
 
 def on_site(case: Case, settings: SurfaceConfig, site: str) -> Atoms:
     """The slab with the molecule above a site, before anything relaxes.
 
     Raises:
-        InputError: there is no such surface, molecule or site.
+        InputError: there is no such surface, molecule or site, or it is none of the crystal's.
     """
     species = set(case.crystal.symbols)
     if len(species) > 1:
         raise InputError("surface: the crystal has several elements; allowed: one")
+    _require_own(settings.facet, case)
     builder = getattr(ase.build, settings.facet)
     length = case.found.get("lattice_constant_angstrom", {}).get("hf")
     length = case.crystal.cell.lengths()[0] if length is None else length
@@ -119,11 +135,42 @@ def on_site(case: Case, settings: SurfaceConfig, site: str) -> Atoms:
 
 
 def weights_on(case: Case, settings: SurfaceConfig, atoms: Atoms, who: str) -> Array:
-    """HF weights (A,): the partition's, or all of it."""
+    """HF weights (A,): the partition's, or all of it.
+
+    Raises:
+        InputError: the regions cannot be resolved on these atoms.
+    """
     if who == "hf":
         return np.ones(len(atoms))
     regions = case.config.regions if settings.regions is None else settings.regions
-    return np.asarray(regions.weights(atoms))
+    try:
+        return np.asarray(regions.weights(atoms))
+    except InputError as error:
+        raise InputError(f"surface {settings.facet} with {settings.molecule}: {error}") from error
+
+
+def _require_own(facet: str, case: Case) -> None:
+    """Refuse a facet of another lattice than the crystal's: ASE would build it all the same."""
+    lattice = lattice_of(case.crystal)
+    if facet.startswith(lattice or "?"):
+        return
+    allowed = [f"{lattice}{plane}" for plane in ("100", "110", "111")] if lattice else []
+    raise InputError(
+        f"surface.facet: {facet} is no surface of the crystal, {case.config.crystal}, which is "
+        f"{lattice or 'neither fcc nor bcc'}; allowed: {', '.join(allowed) or 'surface=null'}"
+    )
+
+
+def lattice_of(crystal: Atoms) -> str | None:
+    """Of one conventional cell "fcc" or "bcc", None if it is neither."""
+    fractions = crystal.get_scaled_positions()
+    for name, sites in LATTICES.items():
+        if len(sites) == len(crystal):
+            apart = fractions[:, None] - fractions[0] - np.array(sites)
+            apart = np.abs(apart - np.rint(apart)).max(axis=2)  # atoms by sites
+            if (apart.min(axis=0) < SAME_SITE).all():
+                return name
+    return None
 
 
 def _molecule(settings: SurfaceConfig) -> Atoms:

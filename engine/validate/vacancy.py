@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from duetto.errors import InputError
 from duetto.validate.bulk import at_length
 from duetto.validate.case import Case
 from duetto.validate.subject import WHO, weights_of
@@ -25,8 +24,6 @@ def measure(case: Case) -> dict[str, Any]:
         a = case.found["lattice_constant_angstrom"][who]
         crystal = at_length(case.crystal, a).repeat(case.config.vacancy_repeat)
         weights = weights_of(who, crystal)
-        if len(crystal) < 2:
-            raise InputError("vacancy_repeat: leaves no atom beside the vacancy")
         whole, n_atoms = case.subject.energy(crystal, weights), len(crystal)
         heights = np.where(weights == weights.max(), crystal.positions[:, 2], -np.inf)
         kept = np.arange(n_atoms) != int(heights.argmax())

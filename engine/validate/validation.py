@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from duetto.measure.bench.rows import provenance
 from duetto.measure.errors.crystal import read_crystal
 from duetto.validate import phonons, surface
 from duetto.validate.case import Case
+from duetto.validate.checks import check_seam, check_vacancy, require_both
 from duetto.validate.config import ValidateConfig
+from duetto.validate.kept import FOLDER
 from duetto.validate.page import markdown
-from duetto.validate.pictures import draw_pictures
+from duetto.validate.pictures import RUNS, SEAM, STATE, draw_pictures
 from duetto.validate.subject import Subject
 
 PROPERTIES = (
@@ -61,15 +63,20 @@ def validate(
     subjects = {"pair": config.pair}
     if config.independent is not None:
         subjects["independent"] = config.independent
-    cases = {key: case_of(config, path) for key, path in subjects.items()}
+    name, crystal = _crystal(config)
+    pairs = {key: _pair(path, crystal) for key, path in subjects.items()}
+    _require_apart(pairs, config)
+    cases = {key: _case(config, name, crystal, pair) for key, pair in pairs.items()}
+    reporters = {key: _reporter(say, key) for key in cases}
+    for key, case in cases.items():  # a crystal without a minimum is found here
+        _measure(case, PROPERTIES[:1], reporters[key])
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"output.dir: {folder}: cannot be made: {error.strerror}") from error
-    name = cases["pair"].crystal_name
     report: dict[str, Any] = {"seed": config.seed, "crystal": name, **_origin(command)}
     for key, case in cases.items():
-        found = measured(case, lambda line, key=key: say(f"{key}: {line}"))  # type: ignore[misc]
+        found = measured(case, reporters[key])
         about = {"pair": subjects[key].name, "content_hash": case.subject.pair.content_hash}
         if key == "pair":
             report |= about | found
@@ -91,20 +98,43 @@ def _origin(command: str | None) -> dict[str, Any]:
     }
 
 
+def _reporter(say: Callable[[str], None], key: str) -> Callable[[str], None]:
+    return lambda line: say(f"{key}: {line}")
+
+
+def _require_apart(pairs: Mapping[str, ExpertPair], config: ValidateConfig) -> None:
+    """Refuse a twin that is the pair itself."""
+    if len({pair.content_hash for pair in pairs.values()}) < len(pairs):
+        raise InputError(
+            f"independent: {config.independent} holds the same experts as pair; allowed: a pair "
+            "that was trained apart, or null"
+        )
+
+
 def _check_folder(folder: Path) -> None:
-    """Before experts are compiled: what exists of it is a folder that one may write into."""
+    """Before experts are compiled: what exists of it may be written into, files and folders."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise InputError(f"output.dir: {folder}: {there} is a file; allowed: a folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"output.dir: {folder}: {there} cannot be written into")
+    for name in (REPORT, PAGE, STATE, SEAM, RUNS):
+        if (folder / name).is_dir():
+            raise InputError(
+                f"output.dir: {folder / name} is a folder where a file will be written; move it, "
+                "or name another output.dir"
+            )
+    runs = folder / FOLDER
+    if runs.exists() and not (runs.is_dir() and os.access(runs, os.W_OK | os.X_OK)):
+        raise InputError(
+            f"output.dir: {runs} is no folder that can be written into, as runs are; move it, or "
+            "name another output.dir"
+        )
 
 
 def measured(case: Case, say: Callable[[str], None]) -> dict[str, Any]:
-    """Every property of the case, and the reference's numbers beside them."""
-    for name in PROPERTIES:
-        say(name)
-        case.found.update(importlib.import_module(f"duetto.validate.{name}").measure(case))
+    """Every property after the first, and the reference's numbers beside them."""
+    _measure(case, PROPERTIES[1:], say)
     known = case.config.reference
     for key, value in {} if known is None else known.model_dump(exclude_none=True).items():
         if key != "source":
@@ -112,6 +142,12 @@ def measured(case: Case, say: Callable[[str], None]) -> dict[str, Any]:
     if known is not None:
         case.found["reference_source"] = known.source
     return case.found
+
+
+def _measure(case: Case, properties: Sequence[str], say: Callable[[str], None]) -> None:
+    for name in properties:
+        say(name)
+        case.found.update(importlib.import_module(f"duetto.validate.{name}").measure(case))
 
 
 def _crystal(config: ValidateConfig) -> tuple[str, Atoms]:
@@ -140,19 +176,26 @@ def _pair(path: Path, crystal: Atoms) -> ExpertPair:
 
 
 def case_of(config: ValidateConfig, path: Path) -> Case:
-    """A pair and what it is asked; all that can be refused is refused here.
+    """A pair and what it is asked; all that can be refused unmeasured is refused here.
 
     Raises:
         InputError: the pair, the crystal or the structure cannot be used.
     """
     name, crystal = _crystal(config)
-    pair, structure = _pair(path, crystal), config.structure
-    atoms = structure.read(pair.species)
+    return _case(config, name, crystal, _pair(path, crystal))
+
+
+def _case(config: ValidateConfig, name: str, crystal: Atoms, pair: ExpertPair) -> Case:
+    atoms = config.structure.read(pair.species)
+    weights = np.asarray(config.regions.weights(atoms))
+    require_both(weights, "regions", config.structure.file.name)
     subject = Subject(pair)
-    for weights in (config.regions.weights(atoms), np.ones(len(atoms))):
-        subject.potential(atoms, weights)
     case = Case(config, subject, crystal, name, atoms)
+    check_seam(case)
+    check_vacancy(case)
     phonons.check(case)
+    for of_whom in (weights, np.ones(len(atoms))):
+        subject.potential(atoms, of_whom)
     surface.check(case)
     return case
 

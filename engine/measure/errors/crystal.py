@@ -46,9 +46,9 @@ def read_crystal(text: str, key: str = "--crystal") -> tuple[str, Atoms]:
         return f"{Path(text).name} ({atoms.symbols})", atoms
     structure, name, constant = parts
     try:
-        a = float(constant)
+        a = _number(constant)
         if not 0.0 < a < np.inf:
-            raise ValueError(f"lattice constant {constant}; allowed: above 0, in Å")
+            raise ValueError(f"lattice constant {constant}; allowed: above 0, in Å, such as 3.98")
         try:
             return f"{structure} {name}", bulk(name, structure, a=a, cubic=True)
         except RuntimeError:  # no cubic cell: hcp and such
@@ -57,6 +57,14 @@ def read_crystal(text: str, key: str = "--crystal") -> tuple[str, Atoms]:
         raise InputError(f"{key} {text}: there is no element {error.args[0]}") from error
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{key} {text}: {error}") from error
+
+
+def _number(text: str) -> float:
+    """Not a number where the text is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def equations_of_state(pair: ExpertPair, name: str, crystal: Atoms) -> dict[str, Any]:
@@ -106,7 +114,10 @@ def equation_of_state(
         minima = [r for r in roots if curvature(r) > 0 and x.min() < r < x.max()]
         if not minima:
             a = scale * crystal.cell.lengths()[0]
-            raise InputError(f"{where}: no minimum of the energy within {SCAN:.0%} of a = {a:g} Å")
+            raise InputError(
+                f"{where}: no minimum of the energy within {SCAN:.0%} of a = {a:g} Å; give the "
+                "crystal a lattice constant nearer to the expert's own, such as the one it learnt"
+            )
         volume = minima[0] ** (-3 / 2)
         scale = (volume / float(crystal.get_volume())) ** (1 / 3)
     # dE/dx is zero there, so V d²E/dV² has one term, with dx/dV = −2x / 3V.

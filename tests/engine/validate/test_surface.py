@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.build import bulk
 
 from duetto.cli.main import main
 from duetto.validate.case import Case
 from duetto.validate.config import load_validation
-from duetto.validate.surface import on_site
+from duetto.validate.surface import lattice_of, on_site
 from duetto.validate.validation import case_of
 
 SHIPPED = Path(__file__).parents[3] / "examples" / "ptco" / "validate.yaml"
@@ -45,7 +46,10 @@ def test_all_complex_is_full_hf(monkeypatch: pytest.MonkeyPatch):
 
     # A path this coarse comes to rest, but not to the forces that are wanted: it swings.
     monkeypatch.setattr(surface, "MOST_FURTHER_STEPS", 20)
-    config = load_validation(SHIPPED, (*SMALL, "regions.complex={species: [Pt, C, O]}"))
+    # Neither is what a user may ask for: the comparison would be of HF with itself.
+    monkeypatch.setattr(surface, "require_both", lambda *_: None)
+    words = (*SMALL, "surface.regions={complex: {species: [Pt, C, O]}}")
+    config = load_validation(SHIPPED, words)
     case = case_of(config, config.pair)
     found = surface.measure(case)
     for site, row in found["adsorption_energy_ev"].items():
@@ -69,7 +73,19 @@ def test_all_complex_is_full_hf(monkeypatch: pytest.MonkeyPatch):
         ("surface.molecule=COX", "no molecule COX"),
         ("surface.binding=N", "CO has no N"),
         ("surface.path=[fcc, top]", "top is not among its sites"),
+        ("surface.path=[fcc, fcc]", "path: from fcc to itself; two sites, or null: no barrier"),
         ("surface.facet=hcp", "surface.facet"),
+        ("surface.facet=bcc110", "bcc110 is no surface of the crystal, fcc:Pt:3.974, which is fcc"),
+        ("crystal=bcc:Pt:3.15", "which is bcc; allowed: bcc100, bcc110, bcc111"),
+        ("crystal=diamond:Pt:5", "which is neither fcc nor bcc; allowed: surface=null"),
+        ("surface.regions={complex: {species: [Au]}}", "surface.regions.complex.species: no Au in"),
+        ("surface.regions={complex: {species: [0]}}", "surface.regions.complex.species[0]: got 0"),
+        ("surface.regions={complex: all}", "surface.regions: no simple atom (w = 0) among the 26"),
+        ("surface.regions={complex: none}", "surface.regions: no complex atom (w = 1) among"),
+        (
+            "surface.regions={follow: {seeds: {species: [C]}, core: 5, blend: 1}}",
+            "surface.regions.follow: a slab at rest has no moving regions",
+        ),
         ("surface.molecule=CN", "N is unknown"),
     ],
 )
@@ -77,3 +93,15 @@ def test_what_cannot_be_placed(word, said, capsys, tmp_path):
     words = [*SMALL, word, f"output.dir={tmp_path}"]
     assert main(["validate", str(SHIPPED), *words]) == 2
     assert said in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_lattice_of_a_cell_is_seen_wherever_its_origin_lies():
+    rng = np.random.default_rng(7)
+    for name in ("fcc", "bcc"):
+        cell = bulk("Pt", name, a=4.0, cubic=True)
+        cell.positions += (1.3, 2.1, 3.7)
+        cell.rattle(1e-3, rng=rng)
+        assert lattice_of(cell) == name
+        assert lattice_of(cell * (2, 1, 1)) is None
+    assert lattice_of(bulk("Si", "diamond", a=5.4, cubic=True)) is None

@@ -12,7 +12,7 @@ from ase import units
 from ase.build import bulk
 
 from duetto.cli.main import main
-from duetto.errors import RunStopped
+from duetto.errors import InputError, RunStopped
 from duetto.experts.eam.setfl import read_setfl
 from duetto.experts.pair import ExpertPair
 from duetto.potential.terms import mixture_terms
@@ -202,19 +202,67 @@ def test_smallest_region(tolerance, expected):
         ("seam.tolerances=1", "unknown key"),
         ("dtype=float32", "float64"),
         ("dynamics={seeds: 2, steps: 100}", "too few"),
-        ("crystal=fcc:Pt:4.4", "no minimum"),
+        ("crystal=fcc:Pt:4.4", "no minimum of the energy within 3% of a = 4.4 Å; give the crystal"),
+        ("crystal=fcc:Pt:abc", "lattice constant abc; allowed: above 0, in Å, such as 3.98"),
+        ("independent=equal.duetto", "holds the same experts as pair; allowed: a pair that was"),
+        ("regions.complex=none", "regions: no complex atom (w = 1) among the 96 of cell.extxyz"),
+        ("regions.complex=all", "regions: no simple atom (w = 0) among the 96 of cell.extxyz"),
+        ("regions.blend={width: 9}", "regions: no simple atom (w = 0)"),
+        ("dynamics.snapshots=21", "snapshots: 21 are more than the steps, 20"),
+        ("seam.blends_A=[0, 6.8]", "seam.blends_A: 6.8 Å leave no simple atom in 8 cells"),
+        ("seam.repeat=[1, 1, 2]", "too short for two seams: between them are 3.32 Å, within the"),
+        ("output.dir=two\nlines", "has a line break; allowed: text on one line"),
+        ("surface={sites: {}}", "surface.sites: got {}; allowed: a mapping of at least 1 entry"),
     ],
 )
 def test_what_cannot_be_validated(folder, capsys, word, said):
-    assert main(["validate", str(folder / "validate.yaml"), word, "output.dir=bad"]) == 2
+    assert main(["validate", str(folder / "validate.yaml"), "output.dir=bad", word]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert said in error
     assert error.startswith("duetto: error: ")
+    assert not (folder / "bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("vacancy_repeat=[1, 1, 1]", "no simple atom is left beside the vacancy"),
+        ("vacancy_repeat=[1, 1, 2]", "no complex atom is left beside the vacancy"),
+        ("phonon_repeat=[1, 1, 1]", "holds one atom, whose images move with it"),
+    ],
+)
+def test_cells_in_which_nothing_is_left(folder, word, said):
+    """A simple cubic cell has one atom: what fcc survives as a poor crystal means nothing here."""
+    with pytest.raises(InputError, match=said):
+        case_by(folder, ["crystal=sc:Pt:2.7", "seam.repeat=[1, 1, 10]", word])
+    case_by(folder, ["crystal=sc:Pt:2.7", "seam.repeat=[1, 1, 10]", "vacancy_repeat=[2, 1, 2]"])
+    case_by(folder, ["vacancy_repeat=[1, 1, 1]", "seam.blends_A=[0, 6.6]"])
+
+
+@pytest.mark.parametrize(
+    "name", ["validate.json", "validation.md", "equation_of_state.png", "seam.png", "runs.png"]
+)
+def test_a_folder_in_a_file_s_place_is_seen_first(folder, tmp_path, capsys, monkeypatch, name):
+    monkeypatch.setattr("duetto.validate.validation._crystal", lambda *_: pytest.fail("too late"))
+    (tmp_path / name).mkdir()
+    assert main(["validate", str(folder / "validate.yaml"), f"output.dir={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / name} is a folder where a file will be written" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_file_in_the_runs_place_is_seen_first(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("duetto.validate.validation._crystal", lambda *_: pytest.fail("too late"))
+    (tmp_path / "runs").touch()
+    assert main(["validate", str(folder / "validate.yaml"), f"output.dir={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'runs'} is no folder that can be written into" in error
+    assert len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize("below", [".", "deeper"])
 def test_a_file_in_the_output_s_place_is_seen_first(folder, tmp_path, capsys, monkeypatch, below):
-    monkeypatch.setattr("duetto.validate.validation.case_of", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr("duetto.validate.validation._crystal", lambda *_: pytest.fail("too late"))
     (tmp_path / "file").touch()
     word = f"output.dir={tmp_path / 'file' / below}"
     assert main(["validate", str(folder / "validate.yaml"), word]) == 2
