@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,8 @@ def apart(
     monkeypatch.setattr(script, "RESULTS", tmp_path)
     monkeypatch.setattr(script, "PAGE", tmp_path / "page.md")
     monkeypatch.setattr(script, "CASES", ("ptco",))
+    own = {"pair": ("p.duetto", "a" * 12), "independent": ("t.duetto", "t")}
+    monkeypatch.setattr(script, "shipped", lambda case: own)
     for name, pair in (("short", "a" * 12), ("long", "a" * 12), ("other", "b" * 12)):
         runs = dict.fromkeys(script.OF_RUNS, name)
         runs["statistics"] = {"runs": 4, "length_ps": 100.0}
@@ -104,14 +107,105 @@ def apart(
     return script, tmp_path
 
 
+def with_marks(script: ModuleType) -> str:
+    names = ("tables of ptco", "reference by strain")
+    return "".join(f"{name}\n" + "\n".join(script.marks(name)) + "\n" for name in names)
+
+
+def test_kept_reports_are_those_of_the_shipped_pairs(script: ModuleType, tmp_path: Path) -> None:
+    for case in script.CASES:
+        (tmp_path / "validate.json").write_bytes(script.file_of(case).read_bytes())
+        assert script.to_keep(case, tmp_path)["pair"] == script.shipped(case)["pair"][0]
+        for other in set(script.CASES) - {case}:
+            with pytest.raises(ValueError, match=f"of the case {other} "):
+                script.to_keep(other, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("option", "change", "said"),
+    [
+        ("--keep", "{", "{dir}/validate.json: not JSON: "),
+        ("--keep", "[1]", "{dir}/validate.json: not a report"),
+        ("--keep", None, "{dir}/validate.json: No such file"),
+        ("--keep", {"seed": float("nan")}, "{dir}/validate.json: not JSON: NaN is no number"),
+        ("--keep", '{"seed": 1}', "{dir}/validate.json: no pair; wanted is a whole validate.json"),
+        ("--keep", {"content_hash": "b"}, "pair is p.duetto b, of the case ptco p.duetto aaaaaaa"),
+        ("--keep", {"pair": "q.duetto"}, "pair is q.duetto aaaaaaaaaaaa, of the case ptco"),
+        ("--keep", {"independent": None}, "independent is none , of the case ptco t.duetto t"),
+        ("--keep", {"independent": {"pair": "t.duetto", "content_hash": "u"}}, "t.duetto u, of"),
+        ("--keep", {"versions": {}}, "{dir}/validate.json: no 'torch'; wanted is a whole"),
+        ("--keep", {"provenance": None}, "{dir}/validate.json: 'NoneType' object"),
+        ("--keep", {"force_error_by_depth": ...}, "no 'force_error_by_depth'; wanted"),
+        ("--long", "{", "{dir}/validate.json: not JSON: "),
+        ("--long", None, "{dir}/validate.json: No such file"),
+        ("--long", '{"seed": 1}', "no statistics of the same pair"),
+        ("--long", {"content_hash": "b"}, "no statistics of the same pair"),
+        ("--long", {"statistics": ...}, "no statistics of the same pair"),
+        ("--long", {"provenance": ...}, "{dir}/validate.json: no provenance; wanted is a whole"),
+        ("--long", {"independent": {"pair": "t"}}, "no independent.content_hash; wanted is"),
+    ],
+)
+def test_what_cannot_be_kept_leaves_all_as_it_was(
+    apart: tuple[ModuleType, Path],
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    change: Any,
+    said: str,
+) -> None:
+    """Text in the report's place, another value in it, a key less (...), or no report."""
+    script, folder = apart
+    (folder / "page.md").write_text(with_marks(script))
+    script.main(["--keep", str(folder / "short")])
+    report = folder / "long" / "validate.json"
+    if isinstance(change, dict):
+        changed = json.loads(report.read_text()) | change
+        report.write_text(json.dumps({k: v for k, v in changed.items() if v is not ...}))
+    elif change is None:
+        report.unlink()
+    else:
+        report.write_text(change)
+    refused(script, folder, capsys, [option, str(folder / "long")], said)
+
+
+def refused(
+    script: ModuleType,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        script.main(words)
+    error = capsys.readouterr().err
+    assert said.replace("{dir}", str(folder / "long")) in error
+    assert len(error.splitlines()) == 1
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_page_without_marks_and_missing_results_leave_all_as_it_was(
+    apart: tuple[ModuleType, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    script, folder = apart
+    words = ["--keep", str(folder / "short")]
+    refused(script, folder, capsys, words, f"{folder / 'page.md'}: No such file")
+    (folder / "page.md").write_text("no marks")
+    refused(script, folder, capsys, words, "page.md: the page lacks the lines <!-- tables of ptco")
+    (folder / "page.md").write_text(with_marks(script))
+    refused(script, folder, capsys, [], "validation_ptco.json: No such file")
+    script.main(words)
+    (folder / "validation_ptco_runs.json").write_text('{"content_hash": "z"}')
+    refused(script, folder, capsys, words, "validation_ptco_runs.json: no statistics of the same")
+
+
 def test_the_command_line_keeps_a_validation_and_longer_runs(
     apart: tuple[ModuleType, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of pair and twin, and the words say whose; another pair's are refused in a line."""
     script, folder = apart
     page = folder / "page.md"
-    names = ("tables of ptco", "reference by strain")
-    page.write_text("".join(f"{name}\n" + "\n".join(script.marks(name)) + "\n" for name in names))
+    page.write_text(with_marks(script))
     script.main(["--keep", str(folder / "short")])
     text = page.read_text()
     assert "By `duetto validate some.yaml 'a=[1, 2]'`, commit abc, one, seed 1, torch 1" in text
@@ -135,5 +229,10 @@ def test_only_what_stands_between_the_marks_is_replaced(script: ModuleType) -> N
     kept = f"{others[0]}\nkept\n{others[1]}\nafter\n"
     old = f"before\n{mine[0]}\nold\n{mine[1]}\n{kept}"
     assert script.between(old, "mine", "new") == (f"before\n{mine[0]}\n\nnew\n\n{mine[1]}\n{kept}")
-    with pytest.raises(ValueError, match="unpack"):
-        script.between(old, "nobody's", "new")
+    for wrong, name in (
+        (old, "nobody's"),
+        (old + mine[0], "mine"),
+        (f"{mine[1]}{mine[0]}", "mine"),
+    ):
+        with pytest.raises(ValueError, match="the page lacks the lines <!-- "):
+            script.between(wrong, name, "new")
