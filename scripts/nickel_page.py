@@ -215,7 +215,7 @@ def _agreement(before: dict[str, Any], after: dict[str, Any]) -> str:
             lambda x: x["curved_seam"]["sphere"]["interface_stress_mpa"],
             ".0f",
         ),
-        hot(f"stress LF − HF at {kelvin:g} K, MPa", "stress_jump_mpa"),
+        hot(f"largest component of stress LF − HF at {kelvin:g} K, MPa", "stress_jump_mpa"),
         hot(
             f"largest force error of a layer at {kelvin:g} K, meV/Å",
             "force_jump_mev_per_angstrom",

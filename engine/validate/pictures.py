@@ -15,6 +15,9 @@ STATE, SEAM, RUNS = "equation_of_state.png", "seam.png", "runs.png"
 _TWINS = (("pair", "agreeing", "-"), ("independent", "trained apart", "--"))
 _HEAT = (MUTED, LF, HF, INK)
 
+LATTICE, STRETCHES, NO_POWER = 400.0, 2400.0, 0.01
+"""cm⁻¹ within which a metal's modes are, and a molecule's; the share of power that is none."""
+
 
 def draw_pictures(report: Mapping[str, Any]) -> dict[str, bytes]:
     """PNG of every picture by file name."""
@@ -124,12 +127,20 @@ def _runs(found: Mapping[str, Any]) -> bytes:
             for axes in axes_row[len(kinds) :]:
                 axes.set_axis_off()
             axes_row[0].set_ylabel(ylabel)
-        for axes in grid[1][: len(found["spectrum"]) - 1]:
-            axes.set_xlim(0.0, 2400.0)
+        spectrum = found["spectrum"]
+        kinds = [kind for kind in spectrum if kind != "frequency_per_cm"]
+        for axes, kind in zip(grid[1], kinds, strict=False):
+            axes.set_xlim(0.0, farthest(spectrum["frequency_per_cm"], spectrum[kind]["hf"]))
         handles, labels = grid[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
 
     return draw_png(draw, width=2.2 * columns, height=6.4)
+
+
+def farthest(points: list[float], power: list[float]) -> float:
+    """cm⁻¹ up to which a species' spectrum is drawn: a metal's is all at its left end."""
+    beyond = sum(p for x, p in zip(points, power, strict=True) if x > LATTICE)
+    return LATTICE if beyond < NO_POWER * sum(power) else STRETCHES
 
 
 def _both(axes: Axes, points: list[float], curve: Mapping[str, Any]) -> None:
@@ -138,7 +149,7 @@ def _both(axes: Axes, points: list[float], curve: Mapping[str, Any]) -> None:
     mixture, error = np.array(curve["mixture"]), np.array(curve["standard_error"])
     axes.fill_between(
         points,
-        mixture - 2 * error,
+        np.maximum(mixture - 2 * error, 0.0),  # neighbors, powers and squares are not below it
         mixture + 2 * error,
         color=MIXTURE,
         alpha=0.2,
