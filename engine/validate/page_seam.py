@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from duetto.report.numbers import with_error
-from duetto.validate.rows import Row
+from duetto.validate.rows import Quantity
 
 _PLANAR = (
     ("lattice_constant_angstrom", "lattice constant of the seam's crystal {at}, Å", ".4f"),
@@ -20,22 +20,22 @@ _PLANAR = (
 """Keys, names and forms; of a temperature whose report has them."""
 
 
-def rest_rows(found: Sequence[Mapping[str, Any]]) -> list[Row]:
+def rest_rows(found: Sequence[Mapping[str, Any]]) -> list[Quantity]:
     """The relaxed planar seam: the largest stress of a layer, and what all layers have in common.
 
     Layers have a volume each, all the same, so that their mean is the stress of the whole crystal.
     """
     rows = [
-        Row("interface stress at rest, MPa", [(x["interface_stress_mpa"], None) for x in found])
+        Quantity("interface stress at rest, MPa", [(x["interface_stress_mpa"], None) for x in found])
     ]
     for key in ("normal", "lateral"):
         layers = [x["layer_stress_mpa"][key] for x in found]
         cells = [(sum(of_it) / len(of_it), None) for of_it in layers]
-        rows.append(Row(f"interface stress at rest: mean over layers, {key}, MPa", cells, ".1f"))
+        rows.append(Quantity(f"interface stress at rest: mean over layers, {key}, MPa", cells, ".1f"))
     return rows
 
 
-def planar_rows(found: Sequence[Mapping[str, Any]]) -> list[Row]:
+def planar_rows(found: Sequence[Mapping[str, Any]]) -> list[Quantity]:
     """The planar seam by temperature, on lattice sites where there is none."""
     rows = []
     for n, first in enumerate(found[0]["seam"]):
@@ -47,11 +47,11 @@ def planar_rows(found: Sequence[Mapping[str, Any]]) -> list[Row]:
                 continue  # all atoms of a lattice are alike
             cells = [(x.get(key), x.get("standard_error", {}).get(key)) for x in seams]
             if any(value is not None for value, _ in cells):
-                rows.append(Row(name.format(at=at), cells, form))
+                rows.append(Quantity(name.format(at=at), cells, form))
     return rows
 
 
-def curved_rows(found: Sequence[Mapping[str, Any]]) -> list[Row]:
+def curved_rows(found: Sequence[Mapping[str, Any]]) -> list[Quantity]:
     """Crystals that are complex inside a sphere and inside a cylinder."""
     rows = []
     for shape, first in found[0]["curved_seam"].items():
@@ -61,7 +61,7 @@ def curved_rows(found: Sequence[Mapping[str, Any]]) -> list[Row]:
             ("interface_stress_mpa", "interface stress at rest, MPa"),
         ):
             cells = [(x["curved_seam"][shape][key], None) for x in found]
-            rows.append(Row(f"{shape} of {first['radius_angstrom']:g} Å: {name}", cells))
+            rows.append(Quantity(f"{shape} of {first['radius_angstrom']:g} Å: {name}", cells))
     return rows
 
 
