@@ -25,13 +25,12 @@ def rest_rows(found: Sequence[Mapping[str, Any]]) -> list[Quantity]:
 
     Layers have a volume each, all the same, so that their mean is the stress of the whole crystal.
     """
-    rows = [
-        Quantity("interface stress at rest, MPa", [(x["interface_stress_mpa"], None) for x in found])
-    ]
+    largest = [(x["interface_stress_mpa"], None) for x in found]
+    rows = [Quantity("interface stress at rest, MPa", largest)]
     for key in ("normal", "lateral"):
+        name = f"interface stress at rest: mean over layers, {key}, MPa"
         layers = [x["layer_stress_mpa"][key] for x in found]
-        cells = [(sum(of_it) / len(of_it), None) for of_it in layers]
-        rows.append(Quantity(f"interface stress at rest: mean over layers, {key}, MPa", cells, ".1f"))
+        rows.append(Quantity(name, [(sum(of_it) / len(of_it), None) for of_it in layers], ".1f"))
     return rows
 
 
