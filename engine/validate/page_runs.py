@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from duetto.report.numbers import with_error
-from duetto.validate.rows import Quantity
+from duetto.validate.rows import PageRow
 
 ROUNDING = 1e-9
 """meV/Å: sums of forces of some eV/Å in another order, in float64, differ by less."""
@@ -17,11 +17,11 @@ STRETCH_FROM, STRETCH_BAND = 1500.0, (1700.0, 2000.0)
 STRETCHED = ("C", "O")
 
 
-def run_rows(found: Sequence[Mapping[str, Any]]) -> list[Quantity]:
+def run_rows(found: Sequence[Mapping[str, Any]]) -> list[PageRow]:
     """Force errors by region, and drifts."""
     force, drift = "force_rmse{}_mev_per_angstrom", "nve_drift{}_mev_per_atom_per_ps"
     return [
-        Quantity(
+        PageRow(
             name,
             [(x[key.format("")][of_it], x[key.format("_standard_error")][of_it]) for x in found],
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from duetto.report.numbers import with_error
-from duetto.validate.rows import Quantity
+from duetto.validate.rows import PageRow
 
 _PLANAR = (
     ("lattice_constant_angstrom", "lattice constant of the seam's crystal {at}, Å", ".4f"),
@@ -20,21 +20,21 @@ _PLANAR = (
 """Keys, names and forms; of a temperature whose report has them."""
 
 
-def rest_rows(found: Sequence[Mapping[str, Any]]) -> list[Quantity]:
+def rest_rows(found: Sequence[Mapping[str, Any]]) -> list[PageRow]:
     """The relaxed planar seam: the largest stress of a layer, and what all layers have in common.
 
     Layers have a volume each, all the same, so that their mean is the stress of the whole crystal.
     """
     largest = [(x["interface_stress_mpa"], None) for x in found]
-    rows = [Quantity("interface stress at rest, MPa", largest)]
+    rows = [PageRow("interface stress at rest, MPa", largest)]
     for key in ("normal", "lateral"):
         name = f"interface stress at rest: mean over layers, {key}, MPa"
         layers = [x["layer_stress_mpa"][key] for x in found]
-        rows.append(Quantity(name, [(sum(of_it) / len(of_it), None) for of_it in layers], ".1f"))
+        rows.append(PageRow(name, [(sum(of_it) / len(of_it), None) for of_it in layers], ".1f"))
     return rows
 
 
-def planar_rows(found: Sequence[Mapping[str, Any]]) -> list[Quantity]:
+def planar_rows(found: Sequence[Mapping[str, Any]]) -> list[PageRow]:
     """The planar seam by temperature, on lattice sites where there is none."""
     rows = []
     for n, first in enumerate(found[0]["seam"]):
@@ -46,11 +46,11 @@ def planar_rows(found: Sequence[Mapping[str, Any]]) -> list[Quantity]:
                 continue  # all atoms of a lattice are alike
             cells = [(x.get(key), x.get("standard_error", {}).get(key)) for x in seams]
             if any(value is not None for value, _ in cells):
-                rows.append(Quantity(name.format(at=at), cells, form))
+                rows.append(PageRow(name.format(at=at), cells, form))
     return rows
 
 
-def curved_rows(found: Sequence[Mapping[str, Any]]) -> list[Quantity]:
+def curved_rows(found: Sequence[Mapping[str, Any]]) -> list[PageRow]:
     """Crystals that are complex inside a sphere and inside a cylinder."""
     rows = []
     for shape, first in found[0]["curved_seam"].items():
@@ -60,7 +60,7 @@ def curved_rows(found: Sequence[Mapping[str, Any]]) -> list[Quantity]:
             ("interface_stress_mpa", "interface stress at rest, MPa"),
         ):
             cells = [(x["curved_seam"][shape][key], None) for x in found]
-            rows.append(Quantity(f"{shape} of {first['radius_angstrom']:g} Å: {name}", cells))
+            rows.append(PageRow(f"{shape} of {first['radius_angstrom']:g} Å: {name}", cells))
     return rows
 
 

@@ -11,7 +11,7 @@ Cell = tuple[float | None, float | None]
 """A number and its standard error, None where there is none."""
 
 
-class Quantity(NamedTuple):
+class PageRow(NamedTuple):
     """A quantity of every pair; `form` is how a number without an error is written."""
 
     name: str
@@ -19,7 +19,7 @@ class Quantity(NamedTuple):
     form: str = ".3g"
 
 
-def table_of(labels: Sequence[str], rows: Sequence[Quantity]) -> str:
+def table_of(labels: Sequence[str], rows: Sequence[PageRow]) -> str:
     """The rows under the pairs' names."""
     lines = [f"| quantity | {' | '.join(labels)} |", "|---" * (len(labels) + 1) + "|"]
     for name, cells, form in rows:
