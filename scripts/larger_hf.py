@@ -190,7 +190,7 @@ def draw(figure: Figure, learning: Mapping[str, Any]) -> None:
         axes.annotate(
             f"{errors[-1]:.1f}",
             (seen[-1] / 1000, errors[-1]),
-            xytext=(3, 4),
+            xytext=(-20, -8) if column == "alone" else (3, 4),
             textcoords="offset points",
             va="center",
             fontsize=8,
