@@ -71,10 +71,14 @@ def test_optional_parts_may_be_absent(report: dict[str, Any]) -> None:
 
 
 def test_a_seam_of_a_temperature_has_its_crystal_where_it_is_told(report: dict[str, Any]) -> None:
+    twin = report["independent"]
+    for row in (*report["seam"], *twin["seam"]):  # as reports were that did not tell
+        for told in (row, row.get("standard_error", {})):
+            told.pop("lattice_constant_angstrom", None)
+            told.pop("pressure_gpa", None)
     assert not [row for row in planar_rows([report]) if "pressure" in row.name]
     report["seam"][1] |= {"lattice_constant_angstrom": 3.98766, "pressure_gpa": 0.02}
     report["seam"][1]["standard_error"]["pressure_gpa"] = 0.004
-    twin = report["independent"]
     rows = {row.name: row for row in planar_rows([report, twin])}
     assert rows["pressure at 300 K, GPa"].cells == [(0.02, 0.004), (None, None)]
     page = tables(report)
