@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from duetto.validate.rows import heading
+
 
 def adsorption_table(found: Mapping[str, Any]) -> list[str]:
     """Energies and lengths by site."""
@@ -44,7 +46,7 @@ def barrier_table(found: Mapping[str, Any]) -> list[str]:
     images = row["images"]
     first, last = row["path"]
     heads = [first, *(str(n) for n in range(1, len(images["hf"]) - 1)), last]
-    lines += ["", f"| image | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    lines += ["", *heading(["image", *heads])]
     for who, name in (("hf", "full HF"), ("mixture", "mixture")):
         energies = (_plain(1e3 * x, digits) for x in images[who])
         lines.append(f"| {name}, meV | {' | '.join(energies)} |")
