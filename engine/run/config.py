@@ -32,16 +32,8 @@ from duetto.settings.read import read_file
 from duetto.settings.values import Place
 
 
-def reads_regions(key: str) -> PlainValidator:
-    """A partition in words; `key` is how errors call the place where it stands."""
-
-    def read(value: Any, info: ValidationInfo) -> Regions:
-        return Regions.from_dict(value, folder=(info.context or {}).get("folder", "."), key=key)
-
-    return PlainValidator(read)
-
-
-AS_WORDS = PlainSerializer(lambda regions: regions.to_dict())
+def _regions(value: Any, info: ValidationInfo) -> Regions:
+    return Regions.from_dict(value, folder=(info.context or {}).get("folder", "."))
 
 
 def _fixed(value: Any, info: ValidationInfo) -> Region | None:
@@ -88,7 +80,11 @@ Temperatures = Annotated[
     PlainSerializer(lambda value: list(value) if isinstance(value, tuple) else value),
 ]
 Copies = Annotated[Whole, Field(ge=1, le=1000)]
-RegionsInWords = Annotated[Regions, reads_regions("regions"), AS_WORDS]
+RegionsInWords = Annotated[
+    Regions,
+    PlainValidator(_regions),
+    PlainSerializer(lambda regions: regions.to_dict()),
+]
 
 
 FixedAtoms = Annotated[

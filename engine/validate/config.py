@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     Field,
+    PlainSerializer,
     PlainValidator,
     ValidationInfo,
     model_validator,
@@ -18,13 +19,7 @@ from pydantic import (
 from duetto.errors import InputError
 from duetto.files import require_file
 from duetto.partition.regions import Regions
-from duetto.run.config import (
-    AS_WORDS,
-    RegionsInWords,
-    Structure,
-    reads_regions,
-    write_structure_out,
-)
+from duetto.run.config import RegionsInWords, Structure, write_structure_out
 from duetto.settings.fields import FilePath, Real, Section, Whole
 from duetto.settings.read import read_file
 
@@ -44,7 +39,23 @@ def _crystal(value: Any, info: ValidationInfo) -> str:
     return str(Path((info.context or {}).get("folder", "."), Path(value).expanduser()))
 
 
-SurfaceRegions = Annotated[Regions, reads_regions("surface.regions"), AS_WORDS]
+def _on_surface(value: Any, info: ValidationInfo) -> Regions | None:
+    """The surface's own regions; messages call them so."""
+    if value is None:
+        return None
+    folder, key = (info.context or {}).get("folder", "."), "surface.regions"
+    regions = Regions.from_dict(value, folder=folder, key=key)
+    for moving in ("follow", "update"):
+        if getattr(regions, moving) is not None:
+            raise InputError(f"{key}.{moving}: a slab at rest has no moving regions; leave it out")
+    return regions
+
+
+SurfaceRegions = Annotated[
+    Regions | None,
+    PlainValidator(_on_surface),
+    PlainSerializer(lambda regions: None if regions is None else regions.to_dict()),
+]
 
 
 def _ascending(values: list[float]) -> list[float]:
@@ -108,16 +119,7 @@ class SurfaceConfig(Section):
         ("fcc", "hcp"), description="From which site to which; null: no barrier."
     )
     images: Whole = Field(5, ge=3, le=40, description="Between the two, of the elastic band.")
-    regions: SurfaceRegions | None = Field(None, description="null: those of the structure.")
-
-    @model_validator(mode="after")
-    def _at_rest(self) -> SurfaceConfig:
-        for moving in ("follow", "update"):
-            if getattr(self.regions, moving, None) is not None:
-                raise InputError(
-                    f"surface.regions.{moving}: a slab at rest has no moving regions; leave it out"
-                )
-        return self
+    regions: SurfaceRegions = Field(None, description="null: those of the structure.")
 
     @model_validator(mode="after")
     def _known_path(self) -> SurfaceConfig:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from duetto.report.numbers import with_error
-from duetto.validate.rows import PageRow, heading
+from duetto.validate.rows import PageRow
 
 ROUNDING = 1e-9
 """meV/Å: sums of forces of some eV/Å in another order, in float64, differ by less."""
@@ -43,8 +43,8 @@ def depth_table(labels: Sequence[str], found: Sequence[Mapping[str, Any]]) -> st
     ]
     if not told:
         return ""
-    heads = [f"{what}, {label}" for label, _ in told for what in ("atoms", "error")]
-    lines = heading(["depth, Å", *heads])
+    heads = [f"atoms, {label} | error, {label}" for label, _ in told]
+    lines = [f"| depth, Å | {' | '.join(heads)} |", "|---" * (2 * len(heads) + 1) + "|"]
     for depth in sorted({d for _, one in told for d in one["depth_angstrom"]}):
         cells = [_at_depth(one, depth) for _, one in told]
         lines.append(f"| {depth:g} | {' | '.join(cells)} |")

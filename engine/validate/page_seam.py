@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from duetto.report.numbers import with_error
-from duetto.validate.rows import PageRow, heading
+from duetto.validate.rows import PageRow
 
 _PLANAR = (
     ("lattice_constant_angstrom", "lattice constant of the seam's crystal {at}, Å", ".4f"),
@@ -68,7 +68,7 @@ def blend_table(labels: Sequence[str], found: Sequence[Mapping[str, Any]], key: 
     """The largest force error by a blend's width and the temperature."""
     seams = [(label, row) for label, one in zip(labels, found, strict=True) for row in one["seam"]]
     heads = [f"{label}, {row['temperature_k']:g} K" for label, row in seams]
-    lines = heading(["blend, Å", *heads])
+    lines = [f"| blend, Å | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for n, blend in enumerate(seams[0][1]["force_error"]):
         errors = [row["force_error"][n] for _, row in seams]
         cells = [

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from duetto.validate.rows import heading
-
 
 def adsorption_table(found: Mapping[str, Any]) -> list[str]:
     """Energies and lengths by site."""
@@ -46,7 +44,7 @@ def barrier_table(found: Mapping[str, Any]) -> list[str]:
     images = row["images"]
     first, last = row["path"]
     heads = [first, *(str(n) for n in range(1, len(images["hf"]) - 1)), last]
-    lines += ["", *heading(["image", *heads])]
+    lines += ["", f"| image | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for who, name in (("hf", "full HF"), ("mixture", "mixture")):
         energies = (_plain(1e3 * x, digits) for x in images[who])
         lines.append(f"| {name}, meV | {' | '.join(energies)} |")

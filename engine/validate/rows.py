@@ -19,14 +19,9 @@ class PageRow(NamedTuple):
     form: str = ".3g"
 
 
-def heading(names: Sequence[str]) -> list[str]:
-    """The first two lines of a table in Markdown."""
-    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-
-
 def table_of(labels: Sequence[str], rows: Sequence[PageRow]) -> str:
     """The rows under the pairs' names."""
-    lines = heading(["quantity", *labels])
+    lines = [f"| quantity | {' | '.join(labels)} |", "|---" * (len(labels) + 1) + "|"]
     for name, cells, form in rows:
         written = ["" if v is None else with_error(v, error, form) for v, error in cells]
         lines.append(f"| {name} | {' | '.join(written)} |")
